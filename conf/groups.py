@@ -22,12 +22,15 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    PolicyRule,
+    ReadingOptions,
     RowOptions,
 )
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting
 from darkroom.prompts.presets import PRESETS
+from darkroom.prompts.reading import SLOT_NUMBERS as SLOT_NUMBERS
 from darkroom.rendering import openai_images
 
 COUNTS: dict[str, Any] = {"low": 1, "high": MANY}
@@ -91,9 +94,9 @@ class FilePrompts:
     kind: PromptsKind = key(PromptsKind.file, help="Prompts from files.")
     uri: Any = key(
         is_place=True,
-        is_text=True,
+        is_several=True,
         help="A file, folder, glob or s3:// address of Parquet, CSV, TSV, JSON lines or one prompt a line; - is "
-        "standard input; https:// and hf://datasets/ by allow_remote. Or a list of such.",
+        "standard input; https:// and hf://datasets/ by allow_remote. Or several, such as [a.csv,b.txt].",
     )
     on_invalid: OnInvalid = key(
         OnInvalid.fail,
@@ -112,11 +115,17 @@ class TemplatePrompts:
     kind: PromptsKind = key(PromptsKind.template, help="Prompts from a pattern.")
     pattern: str = key(is_prompt=True, help="The prompt, with slots in braces, such as a {colour} {animal}.")
     slots: Any = key(
-        None, is_text=True, help="The values of each slot, such as {colour: [red, blue], animal: [cat, dog]}."
+        None,
+        is_text=True,
+        help="The values of each slot, such as {colour: [red, blue], animal: [cat, dog]}; also {from: 1, to: 10}, "
+        "{file: pets.txt}, and {value: ..., weight: ..., when: {slot: value}} in lists.",
     )
     mode: TemplateMode = key(TemplateMode.product, help="Every combination of values, or a random draw of num_prompts.")
     num_prompts: int | None = key(None, **COUNTS, help="Prompts that are drawn at random.")
     seed: int = key(0, **SEEDS, help="What that draw is made from.")
+    indexed: bool = key(
+        False, help="Name rows by their numbers, and read none to check them: for a template of a billion prompts."
+    )
     write_to: str | None = key(None, is_place=True, help="The Parquet file that `plan` writes the prompts to.")
 
 
@@ -145,6 +154,7 @@ ExportEngineConfig = schema_of_options(EngineOptions, "ExportEngineConfig", job=
 ProveEngineConfig = schema_of_options(EngineOptions, "ProveEngineConfig", job="prove")
 EvaluationConfig = schema_of_options(EvaluationOptions, "EvaluationConfig")
 ExpectationConfig = schema_of_options(Expectation, "Expectation")
+PolicyRuleConfig = schema_of_options(PolicyRule, "PolicyRule")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
 GridImageConfig = schema_of_options(GridImageOptions, "GridImageConfig")
 HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None)  # where it is given
@@ -203,9 +213,11 @@ PROMPT_TEXTS = frozenset(
 TEXT_SETTINGS = frozenset(name for name, each in SETTINGS.items() if each.is_text)
 
 
-def _with_rows(prompts: type) -> Any:
-    """With the keys that choose rows, and those of the run that has them."""
+def _with_rows(prompts: type, *options: Any) -> Any:
+    """With the keys that choose rows, those of other `options`, and those of the run that has the rows."""
     rows = schema_of_options(RowOptions, "RowOptions")
+    for each in options:
+        prompts = make_dataclass(prompts.__name__, [], bases=(each, prompts))
     hints = get_type_hints(rows)
     keys = [(each.name, hints[each.name], each) for each in fields(rows)]
     return make_dataclass(prompts.__name__, [*keys, ("grow", bool, key(False, help=GROW_HELP))], bases=(prompts,))
@@ -213,7 +225,7 @@ def _with_rows(prompts: type) -> Any:
 
 PROMPTS = {
     "demo": _with_rows(DemoPrompts),
-    "file": _with_rows(FilePrompts),
+    "file": _with_rows(FilePrompts, schema_of_options(ReadingOptions, "ReadingOptions")),
     "template": _with_rows(TemplatePrompts),
 }
 GROUPS = {

@@ -15,6 +15,7 @@ from darkroom.domain.settings import Range, Setting, settings_of
 IS_PLACE = "is_place"  # metadata of keys that may name a file or folder of this machine: `~` is the home folder there
 IS_TEXT = "is_text"  # metadata of keys of any shape whose single values are texts
 HAS_RANGES = "has_ranges"  # metadata of keys with a list of numbers, which may be given as a text with ranges
+IS_SEVERAL = "is_several"  # metadata of keys with a text, which is taken whole, a list of texts, or texts by names
 IS_PROMPT = "is_prompt"  # metadata of keys whose text is for a model: it is no address, whatever it looks like
 
 
@@ -30,6 +31,7 @@ def key(
     is_prompt: bool = False,
     is_text: bool = False,
     has_ranges: bool = False,
+    is_several: bool = False,
 ) -> Any:
     """A field of a schema: a value, or a group of keys, which is a dataclass to be made.
 
@@ -43,6 +45,7 @@ def key(
     metadata |= {IS_PROMPT: True} if is_prompt else {}
     metadata |= {IS_TEXT: True} if is_text else {}
     metadata |= {HAS_RANGES: True} if has_ranges else {}
+    metadata |= {IS_SEVERAL: True, IS_TEXT: True} if is_several else {}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -93,7 +96,7 @@ def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tup
     kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
     if option.name in others and default is None:
         kind = kind | None
-    if choices := about.pop("choices"):
+    if (choices := about.pop("choices")) and default is not None:
         default = word_of(option.name, choices)[default]
     if isinstance(default, tuple):
         default = partial(list, default)
@@ -104,8 +107,9 @@ def _kind_of_option(name: str, hint: Any, about: dict[str, Any]) -> Any:
     """As a configuration holds it: choices are words, several values a list, and a number, or a truth value, or a word
     is anything."""
     if about["choices"]:
-        return word_of(name, about["choices"])
-    if about["words"] or about.pop("is_mapping", False):
+        word = word_of(name, about["choices"])
+        return word | None if type(None) in get_args(hint) else word
+    if about["words"] or about.pop("is_mapping", False) or about.get(IS_SEVERAL):
         return Any
     if type(None) in get_args(hint):
         return _kind_of_option(name, next(kind for kind in get_args(hint) if kind is not type(None)), about) | None

@@ -17,13 +17,15 @@ from darkroom.conf.groups import (
     ExpectationConfig,
     GridAxes,
     HalvingConfig,
+    PolicyRuleConfig,
 )
-from darkroom.conf.keys import Key, keys_of, range_of
+from darkroom.conf.keys import IS_SEVERAL, Key, keys_of, range_of
 from darkroom.conf.schema import JOBS
 from darkroom.conf.targets import TARGETS
 from darkroom.domain.settings import ModelRef, Sampling, Setting, settings_of
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_SEVERAL = "text, list of texts, or texts by their names"
 _SETTINGS_HEAD = ("setting", "type", "default", "range", "is", "what it is")
 _KEYS_HEAD = ("key", "type", "default", "range", "what it is")
 _OTHER_GROUPS = {"evaluation": EvaluationConfig, "halving": HalvingConfig}
@@ -50,6 +52,7 @@ def reference() -> str:
     groups = {name: schema for name, schema in GROUPS.items() if name not in ("sampling", "model")} | _OTHER_GROUPS
     sections += [_keys(name, schema, f"{name}.") for name, schema in groups.items()]
     sections += [_keys("an entry of evaluation.expect", ExpectationConfig, "")]
+    sections += [_keys("an entry of policy", PolicyRuleConfig, "")]
     sections += ["## Keys of jobs", *(_keys(f"darkroom {_job(name)}", schema, "") for name, schema in JOBS.items())]
     return "\n\n".join(sections) + "\n"
 
@@ -93,6 +96,7 @@ def _key_row(each: Key) -> Sequence[str]:
     default = "" if each.is_group else _default(value)
     words = about.get("words", ())
     kind = " or ".join((_TYPES[int if allowed else bool], *words)) if words else _type(each.kind)
+    kind = _SEVERAL if about.get(IS_SEVERAL) else kind
     return f"`{each.name}`", kind, default, str(allowed or ""), about["help"]
 
 

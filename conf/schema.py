@@ -52,7 +52,7 @@ LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewher
 
 @dataclass
 class GenerateConfig:
-    """Of `plan` and `generate`."""
+    """Of `generate`, and of `plan`."""
 
     prompts: Any = key(help="What is rendered.")
     model: ModelConfig = key(help="What renders it.")
@@ -60,9 +60,39 @@ class GenerateConfig:
     output: OutputConfig = key(help="Where images go, and as what.")
     engine: EngineConfig = key(help="What does the work.")
     evaluate: EvaluateMode = key(EvaluateMode.none, help="Measure images as they are rendered, and the run at its end.")
-    evaluation: EvaluationConfig = key(EvaluationConfig, help="What is measured, where evaluate is inline.")
+    evaluation: EvaluationConfig = key(
+        EvaluationConfig, help="What is measured, where evaluate is inline; its extractors are those of policy too."
+    )
+    policy: list[Any] = key(
+        list, help="What becomes of images by their scores, such as {figure: nsfw.score, above: 0.5, then: drop}."
+    )
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
+
+
+@dataclass
+class PlanConfig(GenerateConfig):
+    report: str | None = key(
+        None,
+        is_place=True,
+        help="The page (.html) that says what prompts are like: lengths, repeats, balance, languages; true: "
+        "prompts_report.html.",
+    )
+    words: str | None = key(None, is_place=True, help="A file of words that are looked for in prompts, one a line.")
+
+
+@dataclass
+class PromptsConfig:
+    """Prompts alone, without a model."""
+
+    prompts: Any = key(help="What is looked at, and written.")
+    num_shown: int = key(10, low=0, high=10_000, help="Rows that are printed.")
+    start: int = key(0, low=0, high=10**15, help="The row that they begin with.")
+    write_to: str | None = key(
+        None,
+        is_place=True,
+        help="The .parquet or .jsonl file that all rows are written to, with their ids; null: none.",
+    )
 
 
 @dataclass
@@ -108,6 +138,9 @@ class StatusConfig(RunConfig):
 class RetryConfig(RunConfig):
     engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
+    extractors: list[Any] | None = key(
+        None, help="Those of the run's policy, as in evaluate; null: as they were named, where they run no code."
+    )
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
 
@@ -307,6 +340,8 @@ class BenchConfig:
 
 JOBS = {
     "generate": GenerateConfig,
+    "plan": PlanConfig,
+    "prompts": PromptsConfig,
     "rewrite": RewriteConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,

@@ -37,6 +37,7 @@ _HOMES = {
 }
 JOBS = {
     "plan": "check everything and say what `generate` would do",
+    "prompts": "show prompts of any kind as they would be rendered, and write them to a file",
     "rewrite": "let a language model make prompts richer, and write them as prompts for `generate`",
     "prove": "test which promises hold for a model: images that stand alone, settings that act",
     "generate": "render a prompt dataset; the same command again goes on where it was",

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, EnumNode, ListConfig, Node, OmegaConf, StringNode, ValueNode
 
-from darkroom.conf.keys import HAS_RANGES, IS_PLACE, IS_TEXT, range_text
+from darkroom.conf.keys import HAS_RANGES, IS_PLACE, IS_SEVERAL, IS_TEXT, range_text
 
 _TRUTH_VALUES = {"true": True, "false": False}  # in quotes
 
@@ -45,6 +45,11 @@ class Place:
     def has_ranges(self) -> bool:
         """A list of numbers, which may be given as a text."""
         return bool(self.about.get(HAS_RANGES))
+
+    @property
+    def is_several(self) -> bool:
+        """A text, which is taken whole, or several in a list or by their names."""
+        return bool(self.about.get(IS_SEVERAL))
 
     @property
     def takes_null(self) -> bool:

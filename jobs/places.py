@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from darkroom.clusters.reach import Names, Text
 from darkroom.conf.groups import PROMPT_TEXTS
-from darkroom.conf.keys import IS_PLACE
+from darkroom.conf.keys import IS_PLACE, IS_SEVERAL
 from darkroom.domain.settings import SETTINGS
 from darkroom.jobs.nodes import Place, about
 from darkroom.jobs.sources import dotted, leaves
@@ -36,7 +36,8 @@ def texts(config: DictConfig, above: str = "") -> Iterator[Text]:
 def _names(keys: tuple[str, ...], text: str, said: Mapping[str, Any]) -> Names:
     """`keys`: from the one that the schema has on; an entry of a list is such as `[0]`."""
     *above, name = [key for key in keys if not key.startswith("[")]
+    if said.get(IS_SEVERAL):
+        return Names.ANYTHING if (keys[0], text) in _WORDS else Names.PLACE
     if name in _OF_MODELS:
         return Names.ANYTHING if text.startswith(_EMBEDDED) else Names.MODEL
-    is_place = said.get(IS_PLACE) and not above and (name, text) not in _WORDS
-    return Names.PLACE if is_place else Names.ANYTHING
+    return Names.PLACE if said.get(IS_PLACE) and not above else Names.ANYTHING

@@ -15,6 +15,8 @@ from darkroom.jobs.progress import ProgressBar
 from darkroom.runs.cells import axis_lines
 from darkroom.runs.commands import on_run
 
+_MOST_REASONS = 10
+
 
 class Printer:
     """Prints each event that it is called with; a context, which ends with the bar taken down.
@@ -204,10 +206,14 @@ def _say_left_out(event: events.ImagesLeftOut) -> None:
 def say_failures(summary: Summary) -> None:
     """What a dispatcher's work came to besides images."""
     if summary.num_failed:
-        filtered = f" ({summary.num_filtered} of them refused by a content policy)" if summary.num_filtered else ""
+        filtered = f" ({summary.num_filtered} of them refused by a policy)" if summary.num_filtered else ""
         print(f"{summary.num_failed} images failed{filtered}; their records say why:")
         for error in summary.errors:
             print(f"  {error}")
+    if summary.rejected:
+        print(f"{summary.rejected.total()} more images were made and rejected by the run's policy:")
+        for reason, count in summary.rejected.most_common(_MOST_REASONS):
+            print(f"  {count} x {reason}")
     if summary.cost:
         print(f"these images cost {summary.cost:g}, by the renderer's price")
     for change in sorted(summary.resized):
@@ -226,6 +232,7 @@ _SAY: dict[type, Any] = {
     events.ReferenceRead: lambda event: _say(event.text),
     events.FilesCopied: lambda event: _say(str(event)),
     events.PromptsWritten: lambda event: print(f"wrote {event.num_prompts} prompts to {event.path}"),
+    events.PromptsReported: lambda event: print(f"prompts' report: {event.path}"),
     events.BatchSizeSettled: lambda event: _say(f"engine.batch_size={event.batch_size}"),
     events.RoundStarted: _say_round,
     events.CellDropped: _say_dropped,

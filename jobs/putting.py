@@ -19,7 +19,7 @@ from omegaconf import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from darkroom.conf.groups import PROMPT_TEXTS, TEXT_SETTINGS
+from darkroom.conf.groups import PROMPT_TEXTS, SLOT_NUMBERS, TEXT_SETTINGS
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.jobs import refusals
 from darkroom.jobs.arguments import NoValue, escaped, parsed, unquoted
@@ -27,6 +27,9 @@ from darkroom.jobs.nodes import Place, place_of, settled
 from darkroom.jobs.sources import Scalar, dotted, leaves, with_scalars
 
 _RANGES = re.compile(r"[-+]?\d[-+\d.,\s()\[\]]*")  # numbers and ranges of them, which are read where the grid is made
+
+
+_ENDS = {"[": "]", "{": "}"}  # of several values
 
 
 class Reader(Enum):
@@ -77,10 +80,21 @@ def put_word(target: Target, key: str, text: str) -> None:
 
 
 def _read(place: Place, text: str) -> Any:
-    if isinstance(place.node, StringNode):
+    if isinstance(place.node, StringNode) or (place.is_several and not _is_listed(text)):
         return None if text == "null" else unquoted(text)
     is_range = place.has_ranges and _RANGES.fullmatch(unquoted(text.strip()))
     return unquoted(text.strip()) if is_range or isinstance(place.node, EnumNode) else parsed(text)
+
+
+def _is_listed(text: str) -> bool:
+    """Several values, and no pattern of names that only begins so, such as `[0-9]*.jpg`."""
+    start = text.lstrip()[:1]
+    if start not in _ENDS:
+        return False
+    try:
+        return isinstance(parsed(text), Mapping | list)
+    except NoValue as error:
+        return error.twice is not None or _ENDS[start] not in text
 
 
 def put(target: Target, origin: Origin, key: str, value: object) -> None:
@@ -130,7 +144,9 @@ def _check_scalars(place: Place, origin: Origin, key: str, value: object) -> Non
 def _leaves(place: Place, key: str, value: object) -> Iterator[tuple[tuple[str, ...], object, bool]]:
     """(keys, value, whether a text is needed) of each single value."""
     for names, leaf in leaves(value):
-        is_text = place.is_text or (isinstance(place.node, ListConfig) and bool(TEXT_SETTINGS & set(names)))
+        is_text = (place.is_text and not SLOT_NUMBERS & set(names)) or (
+            isinstance(place.node, ListConfig) and bool(TEXT_SETTINGS & set(names))
+        )
         yield (key, *names), leaf, is_text
 
 

@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from darkroom.api import events
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.exporting import Export
     from darkroom.api.measuring import EvaluationResult
     from darkroom.api.planning import Cost, Plan
+    from darkroom.api.prompt_rows import PromptRows
     from darkroom.api.proving import Proof
     from darkroom.api.pushing import Push
     from darkroom.api.rating import Ratings
@@ -66,6 +68,24 @@ def planned(found: "Plan") -> None:
         _say_tried(found, found.cost, found.num_bytes, found.seconds)
 
 
+def of_prompts(found: "PromptRows") -> None:
+    """Counts, and the rows that were asked for: each prompt with its number, and below it what else the row says."""
+    scan = found.scan
+    print(
+        f"prompts: {found.name}: {scan.num_rows:,} rows, {scan.num_invalid:,} of them invalid, fingerprint "
+        f"{scan.fingerprint[:16]}"
+    )
+    print(f"images:  {scan.num_images:,}, where a row without a number of its own has one")
+    if scan.overriding:
+        print(f"rows that override a setting: {scan.overriding}")
+    if scan.extras_schema.names:
+        print(f"columns that are carried: {', '.join(scan.extras_schema.names)}")
+    for row, extras in zip(found.rows, found.extras, strict=True):
+        print(f"\n{row.row}  {row.error or row.prompt}")
+        said = {"prompt_id": row.prompt_id, **dict(row.overrides), **extras}
+        print("   " + "  ".join(f"{name}={value}" for name, value in said.items() if value is not None))
+
+
 def _say_wanted(found: "Plan") -> None:
     """What is known before anything is rendered."""
     prompts, model = found.prompts, found.model
@@ -78,13 +98,16 @@ def _say_wanted(found: "Plan") -> None:
     print(f"model:   {found.repo_id} {model.revision[:19]} {model.numbers}{_with_parts(model)}")
     print(f"output:  {found.place}")
     print(f"images:  {found.num_images}, in {found.num_shards} shards of {found.shard_size} prompts")
+    if found.policy:
+        made = f"{found.num_made}" + (f" to {found.num_made * found.max_attempts}" if found.max_attempts > 1 else "")
+        print(f"policy:  {found.policy}; {made} images are made for these {found.num_images}")
     objects = found.footprint
     print(
         f"objects: {objects.num_objects:,} in the store, {objects.num_image_objects:,} of them of images; about "
         f"{objects.num_requests:,} requests"
     )
     if found.total_price is not None:
-        print(f"price:   {found.total_price:g} ({found.price:g} an image)")
+        print(f"price:   {found.total_price:g}{_at_most(found, found.total_price)} ({found.price:g} an image)")
 
 
 def _say_tried(found: "Plan", cost: "Cost", num_bytes: float, seconds: float) -> None:
@@ -98,15 +121,22 @@ def _say_tried(found: "Plan", cost: "Cost", num_bytes: float, seconds: float) ->
     if found.compiling:
         print(found.compiling)
     print(f"bytes:   about {readable_bytes(num_bytes)} ({readable_bytes(cost.size_bytes)} an image)")
+    most = f", at most {duration(seconds * found.max_attempts)}" if found.max_attempts > 1 else ""
     print(
-        f"time:    about {duration(seconds)} on {found.num_workers} worker(s) such as this {found.device} "
-        f"({cost.seconds:.3f} s an image)"
+        f"time:    about {duration(seconds)}{most} on {found.num_workers} worker(s) such as this {found.device} "
+        f"({cost.seconds:.3f} s an image{', scoring apart' if found.policy else ''})"
     )
     if found.workers_cost is not None:
         print(
-            f"cost:    about {found.workers_cost:.3g} of workers at {found.price_per_hour:g} an hour "
-            f"({found.workers_cost / max(1, found.num_images):.3g} an image), loading apart"
+            f"cost:    about {found.workers_cost:.3g}{_at_most(found, found.workers_cost)} of workers at "
+            f"{found.price_per_hour:g} an hour ({found.workers_cost / max(1, found.num_images):.3g} an image), loading "
+            "apart"
         )
+
+
+def _at_most(found: "Plan", cost: float) -> str:
+    """Of a plan whose policy may have images made again."""
+    return f", at most {cost * found.max_attempts:.3g}" if found.max_attempts > 1 else ""
 
 
 def proved(proof: "Proof") -> None:
@@ -138,6 +168,7 @@ def of_status(run: "Run", status: "RunStatus") -> None:
     print(f"run:       {run.store.describe()}")
     _say_what(run)
     _say_records(status)
+    _say_policy(run, status)
     if status.dropped:
         print(f"dropped:   {len(status.dropped)} cells, by the sweep's early choice; the report says when and why")
     _say_left(run, status)
@@ -181,6 +212,7 @@ def as_json(run: "Run", status: "RunStatus") -> None:
         "prompt_rows_per_s": pace.rows_per_s,
         "seconds_left": pace.left_s(status.num_rows_left),
         **_spent_fields(status),
+        **_policy_fields(run, status),
     }
     print(json.dumps(found, indent=2, ensure_ascii=False))
 
@@ -191,6 +223,17 @@ def _spent_fields(status: "RunStatus") -> dict[str, float | None]:
     if (spent := status.spent) is None:
         return dict.fromkeys(names)
     return dict(zip(names, (spent.worker_s, spent.cost, *spent.an_image(status.by_status)), strict=True))
+
+
+def _policy_fields(run: "Run", status: "RunStatus") -> dict[str, object]:
+    """Null where the run has none."""
+    count, policy = status.policy, run.info.policy
+    return {
+        "policy": policy and str(policy),
+        "num_images_made": policy and count.num_made,
+        "rejected_images": policy and dict(count.reasons.most_common(_MAX_REASONS)),
+        "flagged_images": policy and dict(count.flagged.most_common(_MAX_REASONS)),
+    }
 
 
 def _say_what(run: "Run") -> None:
@@ -204,6 +247,14 @@ def _say_what(run: "Run") -> None:
     else:
         print(f"cells:     {len(run.cells)}, seed {info.seed}")
         for line in axis_lines(run.cells.values(), run.info):
+            print(f"  {line}")
+
+
+def _say_policy(run: "Run", status: "RunStatus") -> None:
+    if run.info.policy:
+        print(f"policy:    {run.info.policy}")
+        print(f"accepted:  {status.policy}")
+        for line in islice(status.policy.why(), _MAX_REASONS):
             print(f"  {line}")
 
 

@@ -22,8 +22,21 @@ def plan(config: DictConfig) -> ExitCode:
 
     hook_of(config.on_end)  # checked as all else is, and not used
     with _printer(config) as printer:
-        found = planning.plan(values.request(config), printer, config.prompts.get("write_to"))
+        asked = (config.prompts.get("write_to"), config.report, config.words)
+        found = planning.plan(values.request(config), printer, *asked)
         results.planned(found)
+    return ExitCode.OK
+
+
+def prompts(config: DictConfig) -> ExitCode:
+    """Show prompts of any kind as they would be rendered: how many, what they override, and some rows; write them.
+
+    No model is looked for. Rows are chosen by the keys of `prompts`, such as `prompts.sample=10`.
+    """
+    from darkroom.api.prompt_rows import look_at
+
+    found = look_at(values.prompts(config.prompts), config.num_shown, config.start, config.write_to, printing.Printer())
+    results.of_prompts(found)
     return ExitCode.OK
 
 
@@ -255,10 +268,14 @@ def _check_stored(config: DictConfig, run: Run) -> ExitCode:
 
     found = check_stored(run, results.of_images)
     print(f"{found.num_images - found.num_damaged} of {found.num_images} stored images are what their records say")
-    if found.num_damaged:
+    if found.num_trajectories:
+        num_right = found.num_trajectories - found.num_trajectories_damaged
+        print(f"{num_right} of {found.num_trajectories} stored trajectories are what their records say")
+    is_damaged = bool(found.num_damaged or found.num_trajectories_damaged)
+    if is_damaged:
         given = {f"model.{name!s}": value for name, value in config.model.items() if value}
         print(f"next: {on_run('repair', run.store.spec, **given)}")
-    return ExitCode.CHECK_FAILED if found.num_damaged else ExitCode.OK
+    return ExitCode.CHECK_FAILED if is_damaged else ExitCode.OK
 
 
 def repair(config: DictConfig) -> ExitCode:
@@ -268,10 +285,14 @@ def repair(config: DictConfig) -> ExitCode:
     run = values.run_of(config)
     found = verification.repair(run, results.of_repair, config.device.value, values.model_place(config.model))
     print(f"{found.num_damaged - found.num_left} of {found.num_damaged} damaged images are repaired")
-    if found.num_left:
+    if found.num_trajectories_damaged:
+        num_right = found.num_trajectories_damaged - found.num_trajectories_left
+        print(f"{num_right} of {found.num_trajectories_damaged} damaged trajectories are repaired")
+    is_left = bool(found.num_left or found.num_trajectories_left)
+    if is_left:
         print("what is not repaired is as it was, and so are all records")
         print(f"next: {on_run('verify', run.store.spec, stored=True)}")
-    return ExitCode.CHECK_FAILED if found.num_left else ExitCode.OK
+    return ExitCode.CHECK_FAILED if is_left else ExitCode.OK
 
 
 def retry(config: DictConfig) -> ExitCode:
@@ -281,7 +302,8 @@ def retry(config: DictConfig) -> ExitCode:
     with _printer(config) as printer, Ending("retry", config.on_end, printer, config.run) as ending:
         run = values.run_of(config)
         try:
-            found = maintenance.retry(run, values.engine(config.engine), printer, values.model_place(config.model))
+            place, extractors = values.model_place(config.model), values.extractors(config.extractors)
+            found = maintenance.retry(run, values.engine(config.engine), printer, place, extractors)
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
             return ending.ended(ExitCode.INTERRUPTED)

@@ -1,13 +1,14 @@
 """What is given and would do nothing, found in a composed configuration and refused with what it needs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from darkroom.api.options import EvaluationOptions
 from darkroom.conf.groups import EvaluateMode, TemplateMode
 from darkroom.domain.axis_values import axis_values
 from darkroom.domain.errors import DarkroomError
@@ -47,9 +48,21 @@ def _axis_rule(section: str, setting: Setting) -> _Rule:
     return _Rule((key,), is_used, ALSO_AN_AXIS)
 
 
+def _is_inline(config: DictConfig) -> bool:
+    return _selected(config, "evaluate") is EvaluateMode.inline
+
+
+def _has_policy(config: DictConfig) -> bool:
+    return bool(_selected(config, "policy"))
+
+
+_OF_POLICY = ("extractors", "clip_convention")  # of an evaluation, that a policy reads too
 _RULES = (
+    _Rule(("evaluation",), lambda config: _is_inline(config) or _has_policy(config), _lacks("evaluate=inline")),
     _Rule(
-        ("evaluation",), lambda config: _selected(config, "evaluate") is EvaluateMode.inline, _lacks("evaluate=inline")
+        tuple(f"evaluation.{each.name}" for each in fields(EvaluationOptions) if each.name not in _OF_POLICY),
+        lambda config: _is_inline(config) or not _has_policy(config),
+        _lacks("evaluate=inline"),
     ),
     _Rule(
         ("halving.num_images", "halving.keep"),

@@ -3,9 +3,9 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from darkroom.api.arguments import Prompts, chosen, combinations, demo, files
+from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, policy_rules
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     REWRITES,
@@ -19,7 +19,9 @@ from darkroom.api.options import (
     HalvingOptions,
     ModelPlace,
     OutputOptions,
+    PolicyRule,
     RatingOptions,
+    ReadingOptions,
     RewriteOptions,
     RowOptions,
 )
@@ -66,6 +68,8 @@ def _but_prompts(config: DictConfig) -> tuple[Any, ...]:
         evaluation(config.evaluation) if is_inline else None,
         grid(config.grid) if "grid" in config else None,
         HalvingOptions(**_contents(config.halving)) if "halving" in config and config.halving.figure else None,
+        policy(config.policy),
+        _scoring(config.evaluation),
     )
 
 
@@ -86,9 +90,25 @@ def evaluation(config: DictConfig) -> EvaluationOptions:
     return EvaluationOptions(**{**values, "expect": tuple(Expectation(**each) for each in values["expect"])})
 
 
+def policy(config: ListConfig) -> tuple[PolicyRule, ...]:
+    entries: Any = OmegaConf.to_container(config, resolve=True)
+    return policy_rules(entries)
+
+
+def _scoring(config: DictConfig) -> EvaluationOptions:
+    """What of an `evaluation` section a policy reads."""
+    found = _contents(config)
+    return EvaluationOptions(extractors=found["extractors"], clip_convention=found["clip_convention"])
+
+
 def grid(config: DictConfig) -> Grid:
     values = _contents(config)
     return Grid(**{**values, "axes": {name: axis for name, axis in values["axes"].items() if axis is not None}})
+
+
+def extractors(config: ListConfig | None) -> list[Any] | None:
+    found: Any = None if config is None else OmegaConf.to_container(config, resolve=True)
+    return found  # type: ignore[no-any-return]
 
 
 def grid_image(config: DictConfig) -> GridImageOptions:
@@ -140,7 +160,8 @@ def prompts(config: DictConfig) -> Prompts:
 
 def _files(given: dict[str, Any]) -> Prompts:
     names = ("uri", "on_invalid", "columns", "endpoint_url", "preset", "allow_remote")
-    return files(*(given[name] for name in names))
+    reading = ReadingOptions(**{each.name: given[each.name] for each in fields(ReadingOptions)})
+    return files(**{name: given[name] for name in names}, reading=reading)
 
 
 def _template(given: dict[str, Any]) -> Prompts:
@@ -149,7 +170,8 @@ def _template(given: dict[str, Any]) -> Prompts:
             "prompts.slots needs a value for each slot of the pattern: prompts.slots={colour: [red, blue]}"
         )
     names = ("pattern", "slots", "mode", "num_prompts", "seed")
-    return combinations(**{name: given[name] for name in names})
+    indexed = {"indexed": True} if given["indexed"] else {}
+    return combinations(**{name: given[name] for name in names}, **indexed)
 
 
 _PROMPTS = {PromptsKind.demo: lambda _given: demo(), PromptsKind.file: _files, PromptsKind.template: _template}

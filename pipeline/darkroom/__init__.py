@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from darkroom.api.arguments import from_files as from_files
     from darkroom.api.arguments import select as select
     from darkroom.api.arguments import template as template
     from darkroom.api.calls import compare as compare
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from darkroom.api.options import EvaluationOptions as EvaluationOptions
     from darkroom.api.options import Expectation as Expectation
     from darkroom.api.options import HalvingOptions as HalvingOptions
+    from darkroom.api.options import PolicyRule as PolicyRule
     from darkroom.api.run import Run as Run
     from darkroom.domain.errors import DarkroomError as DarkroomError
     from darkroom.domain.settings import ModelRef as ModelRef
@@ -53,8 +55,8 @@ _HOMES = {
         "sweep",
     ),
     "darkroom.api.events": ("Progressed",),
-    "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions"),
-    "darkroom.api.arguments": ("select", "template"),
+    "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions", "PolicyRule"),
+    "darkroom.api.arguments": ("from_files", "select", "template"),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),
     "darkroom.domain.settings": ("ModelRef",),

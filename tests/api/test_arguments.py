@@ -118,7 +118,7 @@ def test_rows_of_any_prompts_are_chosen_once() -> None:
 
 
 def test_a_seed_that_draws_nothing_is_refused() -> None:
-    with pytest.raises(DarkroomError, match=r"row_seed=3 does nothing without .*sample or .*shuffle"):
+    with pytest.raises(DarkroomError, match=r"row_seed=3 does nothing without .*sample, .*shuffle or .*weights"):
         select("demo", row_seed=3)
 
 

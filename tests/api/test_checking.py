@@ -200,8 +200,8 @@ def test_rows_that_choose_a_lora_with_a_card_are_told_what_it_is_made_for(hub: P
     [said] = warnings(checked(rows, Grid(asked), "lcm-sdxl"))
     assert said.startswith(
         "rows that choose lcm are made with num_inference_steps=50, guidance_scale=5.0, scheduler=default, and it is "
-        "made for num_inference_steps=4, guidance_scale=1.0, scheduler=lcm; columns of num_inference_steps and "
-        "guidance_scale say it for rows; a cell of its own, by grid.axes.lora"
+        "made for num_inference_steps=4, guidance_scale=1.0, scheduler=lcm; columns of num_inference_steps, "
+        "guidance_scale, scheduler say it for rows; a cell of its own, by grid.axes.lora"
     )
     rows = [{"prompt": "a cat", "lora": "none"}]
     assert list(warnings(checked(rows, Grid({"lora": ["none"]}), "lcm-sdxl"))) == []

@@ -110,3 +110,22 @@ def test_sizes_that_are_made_into_others_are_said_before(tmp_path: Path) -> None
 def test_the_sizes_of_classes_that_choose(tmp_path: Path, name: str, size: Any, made: Any) -> None:
     model = inspect_model(ModelRef(str(tiny(name, tmp_path / name))), "cpu")
     assert made_size(size, model) == made
+
+
+def test_a_row_has_a_scheduler_of_its_own_that_fits_the_model(refined: ModelRef) -> None:
+    rows = [{"prompt": "a", "scheduler": "euler_a"}, {"prompt": "b", "scheduler": ""}, {"prompt": "c"}]
+    assert errors(checked(refined, rows)) == [[None] * 3]
+    others = {"flow_euler": "does not fit", "DPM++ 3M SDE": "is not known", "ddim": "takes 1000 steps"}
+    for name, said in others.items():
+        rows[2] = {"prompt": "c", "scheduler": name, **({"num_inference_steps": 1001} if name == "ddim" else {})}
+        with pytest.raises(DarkroomError, match=rf"^prompts, row 2: its .*{said}"):
+            checked(refined, rows)
+        assert [bool(each) for each in errors(checked(refined, rows, None, "record"))[0]] == [False, False, True]
+
+
+def test_noise_of_steps_is_held_against_the_rows_own_scheduler(refined: ModelRef) -> None:
+    rows = [{"prompt": "a", "scheduler": "ddim", "eta": 0.5}]
+    assert errors(checked(refined, rows)) == [[None]]
+    rows.append({"prompt": "b", "scheduler": "euler", "eta": 0.5})
+    with pytest.raises(DarkroomError, match=r"^prompts, row 1: its eta=0.5: .*takes no eta"):
+        checked(refined, rows)

@@ -1,6 +1,7 @@
 """Scorers in processes of their own, from a run to its figures; and the ones in infra/examples/scorers."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import darkroom
+from darkroom.demo.drawing import draw
+from darkroom.demo.world import scenes
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.extraction import Picture, extract
 from darkroom.evaluation.extractor import ExtractorSpec
@@ -57,6 +60,9 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     assert {kind: by_kind[kind][wide]["sizes.told"].value for kind in by_kind} == {"few": 6, "many": 18}
     assert [line for line in found.table.splitlines() if line.startswith("many  24")]
     assert read_evaluations(run.store)[0].by == found.evaluation.by
+    shuffled = found.evaluation.controls["shuffled prompts"]
+    assert shuffled.note == "24 images of the first cell, each with another one's prompt"
+    assert (shuffled.figures["sizes.width"].value, shuffled.figures["sizes.told"].num_images) == (16, 12)
     compared = darkroom.compare(
         run, run, a_cell=wide, b_cell=narrow, extractors=[SIZES], metrics=["sizes.width", "sizes.told"]
     )
@@ -64,6 +70,8 @@ def test_its_scores_are_figures_of_a_sweep_of_comparisons_and_of_the_report(tmp_
     assert compared.differences["sizes.told"].num_pairs == 12
     page = Path(run.report(out=tmp_path / "report").place).read_text()
     assert "Mean told (sizes)" in page
+    assert "By kind, with 95 % intervals and the number of images:" in (tmp_path / "report" / "report.md").read_text()
+    assert re.search(r"<h3>kind</h3>.*>many<.*>24<.*>18\.00 \(1[0-9.]+ – [0-9.]+\) of ", page, re.DOTALL)
     assert "Scores: an image&#39;s own score is height of sizes." in page
 
 
@@ -177,6 +185,18 @@ def test_a_judge_without_its_server_ends_so_that_nothing_is_stored() -> None:
     command = f"{sys.executable} {SCORERS / 'vlm_judge.py'} --base-url http://127.0.0.1:1/v1 --model m --tries 1"
     (reason,) = scored(command, [{"vqa_list": ["Is it red?"]}], [np.zeros((8, 8, 3), np.uint8)])
     assert "exit status 1; it said last: http://127.0.0.1:1/v1/chat/completions: <urlopen error " in reason
+
+
+@pytest.mark.drill
+def test_drawings_are_no_nudity_to_a_detector_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    """NudeNet's, whose packages are installed beside Darkroom's."""
+    python = tmp_path / "nudenet" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "nudenet"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "nudenet==3.4.2"], check=True)
+    rng = np.random.default_rng(0)
+    drawn = [draw(scene, rng) for scene in scenes(1, 4, held_out=False)]
+    found = scored(f"{python} {SCORERS / 'nudity.py'}", [{}] * 4, drawn)
+    assert all(0 <= each["score"] <= 0.5 for each in found)
 
 
 @pytest.mark.drill

@@ -22,6 +22,7 @@ def test_ranges_defaults_and_choices_are_shown() -> None:
     page = reference()
     assert "| `sampling.guidance_scale` | number | `null` | from 0 to 1000 | axis, row |" in page
     assert "| `model.repo_id` | text | must be given |" in page
+    assert "| `evaluation.reference` | text, list of texts, or texts by their names | `null` |" in page
     assert "| `engine.batch_size` | whole number or auto | `8` | from 1 to 4096 |" in page
     assert "| `engine.compile` | true or false or auto | `auto` |  |" in page
     assert "| `output.image_format` | png or webp or jpeg | `png` |" in page

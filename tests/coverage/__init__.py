@@ -24,7 +24,7 @@ def extractor(dimension: int) -> ExtractorInfo:
     return ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", dimension, reads_captions=True)
 
 
-METRICS = tuple(name for name in default_metrics(extractor(8), has_reference=True) if CATALOGUE[name].has_interval)
+METRICS = tuple(name for name in default_metrics(extractor(8), references=[""]) if CATALOGUE[name].has_interval)
 _NUM_REFERENCE = 400
 
 
@@ -94,7 +94,21 @@ def coverage(law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[s
     return {name: Coverage(_share_that_hold(figures[name]), float(np.mean(holds[name]))) for name in metrics}
 
 
-def _share_that_hold(figures: Sequence[tuple[float, float, float]]) -> float:
+def coverage_of_figures(law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[str]) -> dict[str, float]:
+    """By metric, without the gaps' measurement: the share of intervals that hold the figure expected."""
+    reference, info = real(law), extractor(law.dimension)
+    found = []
+    for seed in range(num_sets):
+        cell = Gathered(cells(law, counts, 1, seed)["cell 0"])
+        found.append(measured_cell(cell, info, reference, metrics, "hessel", seed).figures)
+    by_name = {name: [figures[f"demo_clip.{name}"] for figures in found] for name in metrics}
+    return {
+        name: _share_that_hold([(figure.value, figure.low, figure.high) for figure in figures])
+        for name, figures in by_name.items()
+    }
+
+
+def _share_that_hold(figures: Sequence[tuple[float, float | None, float | None]]) -> float:
     values, lows, highs = np.array(figures).T
     return float(((lows <= values.mean()) & (values.mean() <= highs)).mean())
 

@@ -1,6 +1,6 @@
 """Seeded features to evaluate, and references to compare them with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def cell(count: int, seed: int = 0, shift: float = 0.0, first: int = 0) -> Paire
 def figures_of(
     shown: ImageFeatures,
     extractor: ExtractorInfo,
-    real: Known | None,
+    real: Known | Mapping[str, Known] | None,
     metrics: Sequence[str] | None,
     clip_convention: str,
     seed: int,

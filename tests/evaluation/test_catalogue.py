@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -33,17 +34,17 @@ def test_a_metric_that_is_none_of_the_extractors_is_refused(metric: str, extract
 
 def test_defaults_follow_the_extractor() -> None:
     dinov2 = ExtractorInfo("dinov2", "w", "r", 4)
-    assert default_metrics(INCEPTION, True)[0] == "fid"
-    assert default_metrics(dinov2, False) == ["vendi"]
-    assert "frechet_infinity" not in default_metrics(dinov2, True)
+    assert default_metrics(INCEPTION, [""])[0] == "fid"
+    assert default_metrics(dinov2, []) == ["vendi"]
+    assert "frechet_infinity" not in default_metrics(dinov2, [""])
 
 
 def test_a_scorers_scores_are_its_metrics_and_no_others() -> None:
     mine = ExtractorInfo("mine", "w", "r", 2, True, scores=(Score("correct"), Score("cer", higher_is_better=False)))
-    assert default_metrics(mine, True) == ["correct", "cer"]
+    assert default_metrics(mine, [""]) == ["correct", "cer"]
     assert [definition(name, mine).higher_is_better for name in ("correct", "cer")] == [True, False]
     assert metrics_by_extractor(["mine.cer"], [mine]) == {"mine": ["cer"]}
-    assert default_metrics(replace(mine, scores=()), False) == ["score"]
+    assert default_metrics(replace(mine, scores=()), []) == ["score"]
     with pytest.raises(
         DarkroomError, match="its score clip_score is called as a metric of features; call it otherwise"
     ):
@@ -67,8 +68,8 @@ def test_names_go_to_the_extractors_that_have_them() -> None:
 
 def test_what_an_extractor_can_do_decides_its_metrics_and_its_alias_how_they_are_called() -> None:
     plug_in = ExtractorInfo("siglip", "w", "r", 4, reads_captions=True)
-    assert {"clip_score", "cmmd"} < set(default_metrics(plug_in, True))
-    assert "clip_score" not in default_metrics(replace(plug_in, reads_captions=False), True)
+    assert {"clip_score", "cmmd"} < set(default_metrics(plug_in, [""]))
+    assert "clip_score" not in default_metrics(replace(plug_in, reads_captions=False), [""])
     two = [CLIP, replace(CLIP, alias="big"), replace(INCEPTION, alias="clean")]
     assert metrics_by_extractor(["big.kid", "demo_clip.kid", "fid"], two) == {
         "demo_clip": ["kid"],
@@ -93,3 +94,20 @@ def test_a_name_that_no_extractor_has_and_an_extractor_without_a_name_are_refuse
         metrics_by_extractor(names, [CLIP, INCEPTION])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_references_follow_metrics_that_compare_with_one() -> None:
+    names = ("coco", "mine")
+    assert checked_metrics(["kid", "vendi", "cmmd@mine"], CLIP, names) == ["kid@coco", "kid@mine", "vendi", "cmmd@mine"]
+    assert checked_metrics(["kid"], CLIP) == ["kid"]
+    assert checked_metrics(["frechet@coco"], INCEPTION, names) == ["fid@coco"]
+    assert {"fid@coco", "fid@mine", "vendi"} < set(default_metrics(INCEPTION, names))
+    both = metrics_by_extractor(["fid@mine", "demo_clip.kid"], [CLIP, INCEPTION], names)
+    assert both == {"demo_clip": ["kid@coco", "kid@mine"], "inception_v3": ["fid@mine"]}
+    for given, of, message in (
+        ("kid@nowhere", names, "no reference is called nowhere; there are coco, mine"),
+        ("vendi@coco", names, "vendi is against no reference; leave @coco out"),
+        ("kid@coco", ("",), "no reference is called coco; none has a name; leave @coco out"),
+    ):
+        with pytest.raises(DarkroomError, match=re.escape(message)):
+            checked_metrics([given], CLIP, of)

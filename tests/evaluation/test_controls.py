@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darkroom.evaluation.controls import real_control, shuffled_control
+from darkroom.evaluation.controls import real_control, rescored_control, shuffled_control
 from darkroom.runs.features import PairedFeatures
 from tests.evaluation.sets import CLIP, DIMENSION, Known, cell, images, reference, statistics
 
@@ -93,3 +93,30 @@ def test_where_most_images_are_of_one_prompt_there_is_no_row() -> None:
 
 def test_cells_without_images_have_no_row_beside_them() -> None:
     assert real(0, reference(200)).note == "no row: cells have 0 image(s), too few to measure as many of real"
+
+
+def test_a_named_reference_is_measured_by_its_own_metrics() -> None:
+    names = ["kid@one", "kid@other", "vendi", "clip_score"]
+    found = real_control(50, CLIP, reference(200), names, "hessel", 0, named="one")
+    assert list(found.figures) == ["demo_clip.kid@one", "demo_clip.vendi"]
+    alone = real(50, reference(200), metrics=["kid"]).figures["demo_clip.kid"]
+    assert found.figures["demo_clip.kid@one"] == alone
+
+
+def test_a_scorer_is_asked_again_with_prompts_of_other_images() -> None:
+    scorer = replace(CLIP, name="fit", is_scorer=True, dimension=1, scores=())
+    asked: list[tuple[str, str]] = []
+
+    def rescore(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        asked.extend(pairs)
+        return np.arange(len(pairs), dtype=np.float32)[:, None]
+
+    whole = cell(300)
+    found = rescored_control(whole, rescore, scorer, ["score"], "hessel", 0)
+    prompt_of = dict(zip(whole.images.image_ids, whole.prompts, strict=True))
+    assert len(asked) == 100
+    assert all(prompt_of[own] != prompt_of[other] for own, other in asked)
+    assert found.figures["fit.score"].value == pytest.approx(49.5)
+    assert found.note == "100 images of the first cell, each with another one's prompt"
+    one = replace(whole, texts=("p",) * 300)
+    assert "of one prompt" in rescored_control(one, rescore, scorer, ["score"], "hessel", 0).note

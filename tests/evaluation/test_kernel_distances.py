@@ -1,7 +1,7 @@
 """Figures from all pairs of images against packages and against definitions written out: kernels and neighbourhoods."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from darkroom.evaluation.kernel_distances import (
     kid_over_subsets,
 )
 from darkroom.evaluation.neighbours import Neighbours, authentic, near_duplicates, neighbours
-from darkroom.evaluation.reference_free import vendi_influence, vendi_score
+from darkroom.evaluation.reference_free import vendi_deletions, vendi_score
 from darkroom.evaluation.resampling import by_prompt
 
 
@@ -100,46 +100,48 @@ def test_images_of_one_prompt_are_walked_tile_by_tile_too(
     rng = np.random.default_rng(0)
     sets = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
     known = Prompts.of(["a"] * 20 + ["b"] * 3 + ["c"] * 7, ["d"] * 8 + ["a"] * 12, (30, 20))
-    value, influence, bias = distance(*sets, known)
+    whole = distance(*sets, known)
     monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", 4)
     in_tiles = distance(*sets, known)
-    assert in_tiles[0] == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(in_tiles[1], influence, rtol=1e-9)
-    assert in_tiles.bias == pytest.approx(bias, rel=1e-12)
-
-
-def test_kids_bias_is_what_pairs_of_an_image_with_itself_would_add() -> None:
-    rng = np.random.default_rng(0)
-    features, reference = rng.normal(size=(30, 4)), rng.normal(0.3, 1, size=(20, 4))
-    over_all = cubic(features, features).mean() + cubic(reference, reference).mean()
-    found = kid_and_influence(features, reference)
-    assert found.value + found.bias == pytest.approx(over_all - 2 * cubic(features, reference).mean(), rel=1e-9)
+    np.testing.assert_allclose(in_tiles.influence, whole.influence, rtol=1e-9)
+    assert in_tiles._replace(influence=0) == pytest.approx(whole._replace(influence=0), rel=1e-9)
 
 
 @pytest.mark.parametrize("kernel", [cubic, gaussian])
-def test_the_influence_is_the_derivative_where_prompts_have_unequal_numbers(kernel: Kernel) -> None:
-    """Of the figure with a weight for each image, by a small step of one prompt's."""
+def test_an_interval_counts_from_the_distance_over_all_pairs(kernel: Kernel) -> None:
+    """Those of one prompt and of an image with itself among them; noise is what these add within the images."""
+    rng = np.random.default_rng(0)
+    prompts = [str(row // 3) for row in range(30)]
+    features, reference = rng.normal(size=(30, 4)), rng.normal(0.3, 1, size=(20, 4))
+    measure, scale = (kid_and_influence, 1) if kernel is cubic else (cmmd_and_influence, 1000)
+    found = measure(features, reference, Prompts.of(prompts, None, (30, 20)))
+    within = kernel(features, features)
+    over_all = within.mean() + kernel(reference, reference).mean() - 2 * kernel(features, reference).mean()
+    assert found.squared == pytest.approx(scale * over_all, rel=1e-9)
+    of_others = within[np.array(prompts)[:, None] != prompts].mean()
+    assert found.noise == pytest.approx(scale * (within.mean() - of_others), rel=1e-9)
+
+
+def test_the_influence_on_kid_is_what_it_loses_without_each_prompt() -> None:
+    """Exactly, where prompts have unequal numbers and some are the reference's too; of images where prompts are few."""
     rng = np.random.default_rng(0)
     sizes = (1, 2, 7, 3, 1, 4)
-    prompts = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    prompts = np.array([str(number) for number, size in enumerate(sizes) for _ in range(size)])
     others = [str(number) for number in range(4, 12) for _ in range(1 + number % 3)]
     features, reference = rng.normal(size=(len(prompts), 5)), rng.normal(0.3, 1, (len(others), 5))
+
+    def left_out(kept: np.ndarray) -> float:
+        return kid(features[kept], reference, Prompts.of(prompts[kept], others, (kept.sum(), len(others))))
+
     known = Prompts.of(prompts, others, (len(prompts), len(others)))
-    differ = [one[:, None] != other for one, other in ((known.images, known.images), (known.images, known.reference))]
-    within, across = kernel(features, features) * differ[0], kernel(features, reference) * differ[1]
-
-    def weighted(weights: np.ndarray) -> float:
-        pairs = weights[:, None] * weights
-        found = (pairs * within).sum() / (pairs * differ[0]).sum()
-        share = 1 if kernel is cubic else 1 - 1 / len(features)
-        crossing = (weights @ across).sum() / (weights @ differ[1]).sum()
-        return (1 if kernel is cubic else 1000) * (share * found - 2 * crossing)
-
-    own = [np.array([prompt == str(number) for prompt in prompts]) for number in range(len(sizes))]
-    slopes = [(weighted(1 + 1e-5 * each) - weighted(1 - 1e-5 * each)) / 2e-5 * len(sizes) for each in own]
-    measure = kid_and_influence if kernel is cubic else cmmd_and_influence
-    found = by_prompt(measure(features, reference, known)[1], prompts)
-    np.testing.assert_allclose(found, slopes, atol=1e-6 * np.abs(found).max())
+    by_draw = {
+        True: np.array([left_out(prompts != str(number)) for number in range(len(sizes))]),
+        False: np.array([left_out(np.arange(len(prompts)) != row) for row in range(len(prompts))]),
+    }
+    for are_sample, without in by_draw.items():
+        influence = kid_and_influence(features, reference, replace(known, are_sample=are_sample)).influence
+        found = by_prompt(influence, prompts) if are_sample else influence
+        np.testing.assert_allclose(found, (len(without) - 1) * (without.mean() - without), rtol=1e-9, atol=1e-9)
 
 
 def test_images_of_one_prompt_alone_have_no_distance() -> None:
@@ -231,15 +233,10 @@ def test_the_influence_on_vendi_is_what_it_loses_without_the_image(num_images: i
     features = unit(np.random.default_rng(0), num_images)
     left_out = [vendi_score(np.delete(features, row, axis=0)) for row in range(num_images)]
     expected = (num_images - 1) * (np.mean(left_out) - left_out)
-    np.testing.assert_allclose(vendi_influence(features), expected, atol=1e-6 * np.abs(expected).max())
-
-
-def test_the_influence_on_kid_is_how_it_changes_without_the_image() -> None:
-    rng = np.random.default_rng(0)
-    features, reference = unit(rng, 200, 0.3), unit(rng, 50)
-    left_out = [kid(np.delete(features, row, axis=0), reference) for row in range(200)]
-    found = kid_and_influence(features, reference)[1]
-    np.testing.assert_allclose(found, 199 * (np.mean(left_out) - left_out), atol=0.02 * np.abs(found).max())
+    found = vendi_deletions(features)
+    np.testing.assert_allclose(found.influence, expected, atol=1e-6 * np.abs(expected).max())
+    bias = (num_images - 1) * (np.log(left_out).mean() - np.log(vendi_score(features)))
+    assert found.bias == pytest.approx(bias, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -251,7 +248,7 @@ def test_the_spread_of_influences_is_the_spread_of_figures(name: str) -> None:
     figure, influence = {
         "kid": (lambda rows: kid(rows, reference), lambda rows: kid_and_influence(rows, reference)[1]),
         "cmmd": (lambda rows: cmmd(rows, reference), lambda rows: cmmd_and_influence(rows, reference)[1]),
-        "vendi": (vendi_score, vendi_influence),
+        "vendi": (vendi_score, lambda rows: vendi_deletions(rows).influence),
     }[name]
     sets = [unit(rng, 150, 0.4) for _ in range(300)]
     spread = np.std([figure(rows) for rows in sets])
@@ -265,7 +262,7 @@ def test_influences_do_not_depend_on_tiles_and_have_mean_zero(monkeypatch: pytes
 
     def influences() -> list[np.ndarray]:
         both = kid_and_influence(features, reference)[1], cmmd_and_influence(features, reference)[1]
-        return [*both, vendi_influence(features)]
+        return [*both, vendi_deletions(features).influence]
 
     whole = influences()
     monkeypatch.setattr("darkroom.evaluation.moments.TILE_ROWS", 7)

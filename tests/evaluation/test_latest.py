@@ -118,3 +118,18 @@ def test_single_images_are_scored_by_a_scorer_where_there_is_no_clip_score() -> 
 
 def test_without_scores_of_images_single_images_have_none() -> None:
     assert latest_figures([evaluation(FID)], "a").image_scores is None
+
+
+def test_figures_by_a_column_are_of_the_images_and_the_definition_of_the_cells_own_figure() -> None:
+    def by(value: float, *metrics: Metric) -> dict:
+        return {"kind": {"few": {"a": {metric.name: Figure(value, None, None, 4) for metric in metrics}}}}
+
+    first = evaluation(CLIP, KID, by=by(1.0, CLIP, KID), images={"a": IMAGES})
+    assert latest_figures([first], "ab").by == first.by
+    assert latest_figures([first], "b").by == {}
+    other = replace(KID, convention="another")
+    later = evaluation(CLIP, other, cells="a", by=by(2.0, CLIP), images={"a": IMAGES})
+    found = latest_figures([first, later], "ab").by["kind"]["few"]["a"]
+    assert {name: figure.value for name, figure in found.items()} == {CLIP.name: 2.0}
+    anew = evaluation(CLIP, KID, images={"a": PresentImages(8, "1" * 64)})
+    assert latest_figures([first, anew], "ab").by == {}

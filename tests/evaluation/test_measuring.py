@@ -331,3 +331,37 @@ def test_equal_images_have_figures() -> None:
     assert found["frechet"].low == found["frechet"].high == pytest.approx(found["frechet"].value)
     others = replace(reference(40), gaussian=FeatureMoments.of(black.features).gaussian())
     assert figures_of(images(30), CLIP, others, ["frechet"], "hessel", 0)["demo_clip.frechet"].low > 0
+
+
+def test_of_several_references_each_has_figures_of_its_own_and_what_needs_none_comes_once() -> None:
+    shown, one, other = images(60), reference(80), reference(50, seed=7)
+    both = figures_of(shown, CLIP, {"one": one, "other": other}, ["kid", "vendi", "precision@other"], "hessel", 0)
+    assert list(both) == [f"demo_clip.{name}" for name in ("kid@one", "kid@other", "vendi", "precision@other")]
+    for name, real in (("one", one), ("other", other)):
+        assert both[f"demo_clip.kid@{name}"] == figures_of(shown, CLIP, real, ["kid"], "hessel", 0)["demo_clip.kid"]
+    infos = metric_infos(CLIP, {"one": one, "other": other}, ["kid", "vendi"], "hessel")
+    assert [info.title for info in infos.values()] == [
+        "KID against one (demo_clip)", "KID against other (demo_clip)", "Vendi score (demo_clip)",
+    ]  # fmt: skip
+    assert [info.compared_with for info in infos.values()] == ["one: real", "other: real", ""]
+    single = metric_infos(CLIP, one, ["kid"], "hessel")["demo_clip.kid"]
+    assert (single.title, single.compared_with) == ("KID (demo_clip)", "real")
+
+
+def test_several_references_share_what_is_known_of_the_images_alone() -> None:
+    inputs = MetricInputs(images(60), {"a": reference(30), "b": reference(40)}, "hessel", 0)
+    first, second = inputs.against("a"), inputs.against("b")
+    assert first is inputs.against("a")
+    assert first.moments is second.moments is inputs.moments
+    assert (first.num_reference_compared, second.num_reference_compared) == (30, 40)
+
+
+def test_mind_takes_as_many_images_of_either_set_and_says_so() -> None:
+    (few,) = figures_of(images(60), CLIP, reference(40), ["mind"], "hessel", 0).values()
+    (many,) = figures_of(images(60), CLIP, reference(90), ["mind"], "hessel", 0).values()
+    assert [(each.num_images, each.num_reference) for each in (few, many)] == [(40, 40), (60, 60)]
+    assert "computed from 40 of 60 images, chosen by their ids and the seed" in few.warnings
+    assert any("papers state it of 5,000" in line for line in few.warnings)
+    assert 0 <= few.low < few.value < few.high
+    (none,) = figures_of(images(60), CLIP, statistics(), ["mind"], "hessel", 0).values()
+    assert "statistics alone" in none.warnings[0]

@@ -55,6 +55,18 @@ def test_a_plug_in_is_looked_at_and_loaded_by_its_functions_name() -> None:
     assert replace(found.info, code="") == Sharpness.info
 
 
+def fits(_spec: ExtractorSpec) -> WithScores:
+    return WithScores(ExtractorInfo("fits", "none", "none", 1, is_scorer=True, reads_captions=True))
+
+
+def test_a_scorer_says_itself_whether_it_reads_captions() -> None:
+    """Of an extractor its caption features say so."""
+    assert not load_extractor(SHARPNESS).info.scores_fit
+    assert load_extractor(ExtractorSpec(f"{__name__}:fits")).info.scores_fit
+    assert metrics_for(load_extractor(ExtractorSpec(f"{__name__}:fits")).info) == ["score"]
+    assert replace(Sharpness.info, columns=("text",)).scores_fit
+
+
 class Painter(WithScores):
     def scores(self, pictures, captions):
         for picture in pictures:

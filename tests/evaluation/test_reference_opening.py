@@ -15,7 +15,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import reference
 from darkroom.evaluation.reference import ReferenceSpec
-from darkroom.evaluation.reference_opening import open_reference
+from darkroom.evaluation.reference_opening import named_references, open_reference, open_references
 from tests.evaluation.references import (
     IMAGES,
     NAMED,
@@ -304,3 +304,33 @@ def test_a_bucket_that_is_not_there_is_said_at_once(s3_endpoint: str) -> None:
         open_reference(ReferenceSpec("s3://no-such-bucket/x", s3_endpoint))
     with pytest.raises(DarkroomError, match="reference_endpoint_url: no usable address"):
         open_reference(ReferenceSpec("s3://bucket/x", "nonsense"))
+
+
+def test_several_references_are_called_by_the_ends_of_their_addresses_or_as_they_are_named() -> None:
+    assert named_references(None) == {}
+    assert named_references("photos/*.jpg") == named_references(["photos/*.jpg"]) == {"": "photos/*.jpg"}
+    given = ["demo", "s3://b/coco/*.jpg", "/data/val2014.npz", "runs/a#0123456789abcdef", "my photos/"]
+    assert list(named_references(given)) == ["demo", "coco", "val2014", "a_0123456789abcdef", "my_photos"]
+    assert named_references({"one": "x"}) == {"one": "x"}
+    for wrong, message in (
+        (["a/x", "b/x"], "a/x and b/x would both be called x; give names"),
+        ({"a.b": "x"}, "the name 'a.b' cannot be part of a figure's"),
+        ([], "names none"),
+        (["*.jpg", "demo"], r"\*\.jpg has no name"),
+    ):
+        with pytest.raises(DarkroomError, match=message):
+            named_references(wrong)
+
+
+@pytest.mark.slow
+def test_of_several_references_an_endpoint_is_of_those_in_a_bucket(s3_endpoint: str, tmp_path: Path) -> None:
+    client, prefix = boto3.client("s3", endpoint_url=s3_endpoint), uuid.uuid4().hex
+    for name, data in named(IMAGES).items():
+        client.put_object(Bucket="bucket", Key=f"{prefix}/{name}", Body=data)
+        (tmp_path / name).write_bytes(data)
+    found = open_references({"away": f"s3://bucket/{prefix}", "here": str(tmp_path), "demo": "demo"}, s3_endpoint)
+    assert {name: each.num_images for name, each in found.items()} == {
+        "away": len(IMAGES), "here": len(IMAGES), "demo": 512
+    }  # fmt: skip
+    with pytest.raises(DarkroomError, match="reference_endpoint_url"):
+        open_references({"here": str(tmp_path), "there": str(tmp_path)}, s3_endpoint)

@@ -5,11 +5,13 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.resampling import (
     bonferroni,
     by_prompt,
+    design_effect,
     distance_interval,
     expanded,
     joint_margins,
     joint_margins_of_pairs,
     margin,
+    number_interval,
     sample_keys,
     share_interval,
     subset,
@@ -51,22 +53,52 @@ def test_a_share_has_wilsons_interval(num_hits: int, num_draws: int, low: float,
     assert found == pytest.approx((low, high), abs=0.012)
 
 
-@pytest.mark.parametrize(
-    ("value", "width", "floor", "low", "high"),
-    [
-        (4, 2, 0, 2.25, 6.25),
-        (3, 2, -1, 1.25, 5.25),
-        (1, 2, 0, 0, 4),
-        (-0.5, 2, -1, -1, 2.5),
-        (1, 0, 0, 1, 1),
-        (0, 0, 0, 0, 0),
-    ],
-)
-def test_a_squared_distances_interval_is_about_its_root(
-    value: float, width: float, floor: float, low: float, high: float
-) -> None:
-    """Of 4 that may lie 2 off, the root is 2 and may lie 0.5 off."""
-    assert distance_interval(value, width, floor) == pytest.approx((low, high))
+def test_a_squared_distances_interval_is_about_its_logarithm() -> None:
+    """Counted from 0, wherever the figure counts from; and no wider than chance has it where all of it is noise."""
+    low, high = distance_interval(4.0, 2.0, squared=4.0, noise=0.0)
+    assert (low * high, high / low) == pytest.approx((16, np.exp(1)))
+    assert distance_interval(1.0, 2.0, squared=4.0, noise=0.0) == pytest.approx((low - 3, high - 3))
+    of_noise = distance_interval(4.0, 2.0, squared=4.0, noise=4.0)
+    assert low < of_noise[0] < 4 < of_noise[1] < high
+
+
+@pytest.mark.parametrize("squared", [0.0, -0.5, 1e-300])
+def test_of_a_distance_of_nothing_the_width_alone_says_how_far_it_may_be(squared: float) -> None:
+    low, high = distance_interval(squared, 2.0, squared, noise=0.1)
+    assert squared - 2 < low < squared < squared + 2 < high < squared + 20
+    assert distance_interval(squared, 0.0, squared, 0.0) == (squared, squared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("dimension", [2, 30])
+def test_intervals_of_squared_means_hold_what_is_expected(dimension: int, shift: float) -> None:
+    """Of 40 draws: where the mean is 0 and where it is not, of few dimensions and of many."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(1500):
+        draws = rng.normal(shift, 1, (40, dimension))
+        mean, noise = draws.mean(axis=0), float(draws.var(axis=0, ddof=1).sum() / 40)
+        squared, influence = float(mean @ mean), 2 * (draws - mean) @ mean
+        found.append(distance_interval(squared, margin(influence), squared, noise))
+    lows, highs = np.array(found).T
+    truth = dimension * (shift**2 + 1 / 40)
+    assert 0.93 <= ((lows <= truth) & (truth <= highs)).mean() <= 0.985
+
+
+def test_an_effective_number_lies_between_1_and_the_most_there_can_be() -> None:
+    low, high = number_interval(3.0, 0.5, most=8.0, noise=0.0)
+    assert 1 < low < 3 < high < 8
+    assert np.log(low) * np.log(high) == pytest.approx(np.log(3) ** 2)
+    assert number_interval(7.9, 3.0, most=8.0, noise=0.1)[1] == pytest.approx(8)
+    assert number_interval(1.0, 0.0, most=8.0, noise=0.0) == (1, 1)
+    assert low < number_interval(3.0, 0.5, most=8.0, noise=np.log(8 / 3))[0], "of noise alone it varies less"
+
+
+def test_images_of_one_prompt_that_are_alike_vary_as_one() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=50), 4)
+    prompts = [str(row // 4) for row in range(200)]
+    assert design_effect(values - values.mean(), prompts) == pytest.approx(4, rel=0.03)
+    assert design_effect(values, None) == 1 == design_effect(np.zeros(200), prompts)
 
 
 def test_values_by_prompt_have_the_same_mean_and_each_prompts_sum() -> None:

@@ -14,6 +14,7 @@ INFO = ExtractorInfo("mine", "ocr 2", "none", 2, is_scorer=True, scores=SCORES)
 def test_a_command_says_what_it_is() -> None:
     assert read_hello(HELLO, "extractor mine") == Hello("ocr", "2", SCORES, ())
     assert read_hello({**HELLO, "columns": ["text"]}, "extractor mine").columns == ("text",)
+    assert read_hello({**HELLO, "reads_prompt": True}, "extractor mine").reads_prompt
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,8 @@ def test_a_command_says_what_it_is() -> None:
         ({"scores": {"cer": ["lower"]}}, 'has scores.cer=[\'lower\']; give "higher" or "lower"'),
         ({"scores": {"my cer": "lower"}}, "has a score 'my cer', which no figure can be called by"),
         ({"columns": "text"}, "has columns='text'; give a list of names"),
-        ({"colums": ["text"]}, "has 'colums'; there are name, version, scores, columns"),
+        ({"colums": ["text"]}, "has 'colums'; there are name, version, scores, columns, reads_prompt"),
+        ({"reads_prompt": 1}, "has reads_prompt=1; give true or false"),
     ],
 )
 def test_what_is_no_description_is_refused(other: dict, words: str) -> None:

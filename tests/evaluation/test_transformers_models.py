@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, CLIPModel
 
@@ -16,6 +17,7 @@ from darkroom.demo.drawing import draw
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.opening import inspect_extractor, load_extractor
+from tests.evaluation.random_weights import tiny_dinov2
 
 LONG = "a large red circle above a small blue square on a white background " * 4
 CAPTIONS = ["", "a red circle", LONG]
@@ -172,3 +174,29 @@ def test_a_hub_model_is_found_in_the_cache(folder: Path, tmp_path: Path, monkeyp
     assert found.weights == inspect_extractor(ExtractorSpec()).weights
     with pytest.raises(DarkroomError, match="nor to be had from the hub"):
         inspect_extractor(ExtractorSpec("clip", "nobody/nothing"))
+
+
+def test_dinov2_is_seen_and_placed_as_dgm_eval_does(tmp_path: Path) -> None:
+    """Against Pillow and torch alone: 8-bit bicubic to 224 x 224, positions by the scale of facebookresearch/dinov2."""
+    folder = tiny_dinov2(tmp_path / "dinov2")
+    picture = np.random.RandomState(0).randint(0, 256, (90, 130, 3)).astype(np.uint8)
+    found = load_extractor(ExtractorSpec("dinov2", str(folder), "dgm-eval", batch_size=1))
+    resized = np.asarray(Image.fromarray(picture).resize((224, 224), Image.Resampling.BICUBIC))
+    mean, std = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    pixels = (torch.from_numpy(resized.copy()).permute(2, 0, 1)[None] / 255 - mean) / std
+    plain = AutoModel.from_pretrained(folder)
+    whole = plain.embeddings.position_embeddings.detach()
+    grid = whole[:, 1:].reshape(1, 5, 5, -1).permute(0, 3, 1, 2)
+    moved = torch.nn.functional.interpolate(grid, scale_factor=(16.1 / 5, 16.1 / 5), mode="bicubic")
+    placed = torch.cat([whole[:, :1], moved.permute(0, 2, 3, 1).reshape(1, 256, -1)], dim=1)
+    with torch.inference_mode():
+        ours = plain(pixel_values=pixels).pooler_output
+        plain.embeddings.position_embeddings = torch.nn.Parameter(placed)
+        theirs = plain(pixel_values=pixels).pooler_output
+    np.testing.assert_allclose(found.features([picture]), theirs.numpy(), atol=1e-5)
+    assert not np.allclose(ours.numpy(), theirs.numpy(), atol=1e-4)
+    assert found.info.resize.startswith("dgm-eval: bicubic 224x224, crop 224x224, mean 0.485,0.456,0.406, std 0.229")
+    assert found.info.resize.endswith("positions as facebookresearch/dinov2")
+    edit(folder / "config.json", lambda config: config.update(model_type="dinov2_with_registers"))
+    with pytest.raises(DarkroomError, match="resize=dgm-eval: published figures are of a DINOv2 without registers"):
+        inspect_extractor(ExtractorSpec("dinov2", str(folder), "dgm-eval"))

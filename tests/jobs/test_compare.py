@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.extractor import ExtractorSpec
+from darkroom.evaluation.figures import read_evaluations
 from darkroom.evaluation.opening import inspect_extractor
 from darkroom.runs import manifest
 from darkroom.runs.features import ImageFeatures, ShardFeatures, put_features
@@ -193,3 +195,48 @@ def test_two_runs_that_are_not_scored_are_named_with_what_scores_both(rendered) 
         _, job, *overrides = shlex.split(command)
         run_here(job, *overrides, "engine=local")
     assert run_here("compare", f"a={runs[0]}", f"b={runs[1]}", metrics) in (0, 1)
+
+
+@pytest.mark.slow
+def test_each_of_several_references_has_lines_of_its_own(base: Path, worse: Path, capsys) -> None:
+    references = f"reference={{one: {base}, other: {worse}}}"
+    assert run_here("compare", f"a={base}", f"b={worse}", references, "metrics=[demo_clip.cmmd,demo_clip.kid@other]")
+    said = capsys.readouterr().out
+    assert re.findall(r"^(demo_clip\.\S+) +↓", said, re.MULTILINE) == [
+        "demo_clip.cmmd@one", "demo_clip.cmmd@other", "demo_clip.kid@other"
+    ]  # fmt: skip
+    assert f"compared with one: {base}\n" in said
+    assert "pixels of demo_clip: bicubic " in said
+    with pytest.raises(DarkroomError, match="no reference is called that; there are one, other"):
+        run_here("compare", f"a={base}", f"b={worse}", references, "metrics=[demo_clip.kid@that]")
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_against_several_references_at_once(base: Path, worse: Path, tmp_path: Path, capsys) -> None:
+    """One of them a list of one, as a command without names is."""
+    shutil.copytree(base, tmp_path / "run")
+    words = (f"run={tmp_path / 'run'}", "metrics=[kid,vendi,mind@other]", "mind_num_projections=20")
+    references = f"reference={{own: {base}, other: {worse}}}"
+    expected = "expect=[{figure: demo_clip.kid@own, highest: 1},{figure: demo_clip.kid@other, highest: 0}]"
+    capsys.readouterr()
+    assert run_here("evaluate", *words, references, expected, "engine=local") == 1
+    said = capsys.readouterr().out
+    assert "demo_clip.kid@own" in said
+    assert "demo_clip.kid@other" in said
+    store = open_store(parse_spec(str(tmp_path / "run")))
+    [found] = read_evaluations(store)
+    [figures] = found.cells.values()
+    assert list(figures) == [f"demo_clip.{name}" for name in ("kid@own", "kid@other", "vendi", "mind@other")]
+    assert figures["demo_clip.kid@own"].value < figures["demo_clip.kid@other"].value
+    assert {name: list(row.figures) for name, row in found.controls.items()} == {
+        "real@own": ["demo_clip.kid@own", "demo_clip.vendi"],
+        "real@other": ["demo_clip.kid@other", "demo_clip.vendi", "demo_clip.mind@other"],
+    }
+    assert found.options["reference"] == {"own": str(base), "other": str(worse)}
+    assert run_here("report", f"run={tmp_path / 'run'}") == 0
+    page = (tmp_path / "run" / "report" / "report.md").read_text()
+    assert "KID against own" in page
+    assert "'reference={own:" in page.replace("&#39;", "'") or "evaluation.reference={own:" in page
+    assert "demo_clip.mind@other.low" in (tmp_path / "run" / "report" / "table.csv").read_text()
+    assert run_here("evaluate", *words[:1], "metrics=[kid]", f"reference=[{base}]", "engine=local") == 0
+    assert any(list(*each.cells.values()) == ["demo_clip.kid"] for each in read_evaluations(store))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf, StringNode
 
+from darkroom.api.options import EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS
 from darkroom.jobs.composition import composition
@@ -33,7 +34,11 @@ def nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, object]]:
 def leaves(job: str, kind: type | tuple) -> Iterator[tuple[dict[str, str], list[str]]]:
     """(choices of groups, the keys of this type that there are with them); each choice of each group once."""
     for choice in [{}, *({group: name} for group, names in groups(Sources(job)).items() for name in names)]:
-        yield choice, [key for key, node in nodes(composition(Sources(job), choice)) if isinstance(node, kind)]
+        found = nodes(composition(Sources(job), choice))
+        yield (
+            choice,
+            [key for key, node in found if isinstance(node, kind) or (kind is StringNode and key == "prompts.uri")],
+        )
 
 
 @pytest.mark.slow
@@ -45,8 +50,10 @@ def test_every_text_is_taken_whole(job: str) -> None:
         used = {"evaluate": "inline"} if job in ("plan", "generate", "sweep") else {}
         used |= {"job": "generate"} if job == "submit" else {}
         used |= {"grid.axes.scheduler": "null"} if job == "sweep" else {}  # beside which a value is refused
+        if "prompts.uri" in texts:  # a text, unless it is written as a list or as keys with values
+            texts["prompts.uri"] = texts["prompts.uri"].lstrip("[{") or "p.csv"
         config = composed(job, [f"{key}={text}" for key, text in (choice | used | texts).items()])
-        assert {key: OmegaConf.select(config, key) for key in keys} == texts
+        assert {key: OmegaConf.select(config, key) for key in texts} == texts
 
 
 @pytest.mark.parametrize("text", WHOLE)
@@ -172,3 +179,27 @@ def test_a_group_takes_its_keys_with_values_too() -> None:
 def test_what_a_model_reads_is_no_address(text: str) -> None:
     config = composed("generate", ["prompts=template", f"sampling.negative_prompt={text}", f"prompts.pattern={text}"])
     assert (config.sampling.negative_prompt, config.prompts.pattern) == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("photos, of 2014/*.jpg", "photos, of 2014/*.jpg"),
+        ("'2014'", "2014"),
+        ("null", None),
+        ("[0-9]*/x.jpg", "[0-9]*/x.jpg"),
+        ("runs/a#0123456789abcdef", "runs/a#0123456789abcdef"),
+        ("[demo, s3://b/coco]", ["demo", "s3://b/coco"]),
+        ("{coco: s3://b/coco/*.jpg, mine: '2014'}", {"coco": "s3://b/coco/*.jpg", "mine": "2014"}),
+    ],
+)
+def test_a_reference_is_a_text_taken_whole_or_several(text: str, held: object) -> None:
+    config = OmegaConf.to_container(composed("evaluate", ["run=x", f"reference={text}"]))
+    assert config["reference"] == held
+    assert EvaluationOptions(reference=config["reference"]).reference == held
+
+
+def test_names_of_references_are_given_once_and_their_addresses_are_texts() -> None:
+    for text, said in (("{a: x, a: y}", "a is there twice"), ("{a: 2014}", "2014"), ("[x, y", "reference=.x, y")):
+        with pytest.raises(DarkroomError, match=said):
+            composed("evaluate", ["run=x", f"reference={text}"])

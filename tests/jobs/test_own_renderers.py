@@ -126,18 +126,18 @@ def test_errors_and_refusals_are_rows_and_only_errors_are_tried_again(tmp_path: 
     given = [*OWN, *prompts(tmp_path, "a", "impossible", "shameful")]
     assert run_here("generate", *given) == ExitCode.ROWS_FAILED
     said = capsys.readouterr().out
-    assert "2 images failed (1 of them refused by a content policy); their records say why:" in said
+    assert "2 images failed (1 of them refused by a policy); their records say why:" in said
     assert f"row 1: {MAKE}: ValueError: no picture of this" in said
     assert list(records(tmp_path)["status"]) == ["ok", "failed", "filtered"]
     assert run_here("generate", *given) == ExitCode.ROWS_FAILED
-    assert "1 images are refused by a content policy, as before" in capsys.readouterr().out
+    assert "1 images are refused by a policy, as before" in capsys.readouterr().out
     assert run_here("status", f"run={tmp_path / 'run'}") == ExitCode.ROWS_FAILED
     assert "1 ok, 1 failed, 1 filtered" in capsys.readouterr().out
     retry = ["retry", f"run={tmp_path / 'run'}", f"model.make={MAKE}", "engine=local"]
     assert run_here(*retry) == ExitCode.ROWS_FAILED
     said = capsys.readouterr().out
     assert "1 failed records in 1 shards" in said
-    assert "1 images are refused by a content policy, and stay so" in said
+    assert "1 images are refused by a policy, and stay so" in said
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 import darkroom
 from darkroom.domain.errors import DarkroomError
+from darkroom.jobs.overrides import composed
 from tests.jobs.helpers import PAINT, command, run_here
 
 
@@ -35,6 +36,20 @@ def test_a_cluster_does_not_see_standard_input() -> None:
     words = ["generate", "prompts=file", "prompts.uri=-", "output.uri=s3://bucket/run"]
     with pytest.raises(DarkroomError, match=r"prompts\.uri=-"):
         run_here("submit", "to=ray", f"job={words[0]}", *words[1:], "dry_run=true")
+    words[2] = "prompts.uri=[s3://bucket/a.csv,b.csv]"
+    with pytest.raises(DarkroomError, match=r"prompts\.uri\[1\]=b\.csv: a relative path"):
+        run_here("submit", "to=ray", f"job={words[0]}", *words[1:], "dry_run=true")
+
+
+@pytest.mark.parametrize("text", ["a b.csv", "[0-9]*.csv", "q=1/x(1).csv", "{a}"])
+def test_an_address_is_taken_whole(text: str) -> None:
+    assert composed("generate", ["prompts=file", f"prompts.uri={text}"]).prompts.uri == text
+
+
+@pytest.mark.parametrize("text", ["[]", "[a,[b]]", "{a: b.csv}"])
+def test_what_is_no_list_of_addresses_is_named(text: str) -> None:
+    with pytest.raises(DarkroomError, match=r"prompts\.uri"):
+        run_here("generate", *PAINT, "prompts=file", f"prompts.uri={text}")
 
 
 @pytest.mark.slow
@@ -67,5 +82,5 @@ def test_a_preset_is_a_choice_of_the_command_line(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_read_once_is_read_alone() -> None:
-    with pytest.raises(DarkroomError, match="- is standard input, and is read alone"):
+    with pytest.raises(DarkroomError, match=r"- is standard input, and is read alone"):
         run_here("generate", *PAINT, "prompts=file", "prompts.uri=[-,a.txt]")

@@ -103,9 +103,15 @@ def test_what_is_evaluated_later_has_them_too_and_two_cells_are_compared_by_them
     run: Store, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     study = written(run)
+    words = (*named(run), "engine=local", "extractors=[darkroom.evaluation.sharpness:make]")
+    expected = "expect=[{figure: raters.win_rate, lowest: 0.9}]"
+    with pytest.raises(DarkroomError, match=r"raters\.win_rate is of people's votes, and none is there"):
+        run_here("evaluate", *words, expected)
     darkroom.rate(run.spec.uri, votes=[send(study, tmp_path)])
+    assert run_here("evaluate", *words, expected, "metrics=[score]") == 1  # of the best cell alone it holds
+    assert run_here("evaluate", *words, expected.replace("0.9", "0")) == 0
     capsys.readouterr()
-    assert run_here("evaluate", *named(run), "engine=local", "extractors=[darkroom.evaluation.sharpness:make]") == 0
+    assert run_here("evaluate", *words) == 0
     said = capsys.readouterr().out
     assert "raters.win_rate ↑" in said
     assert "warning" not in said

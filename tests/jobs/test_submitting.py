@@ -115,9 +115,10 @@ def test_places_are_found_wherever_they_are_named() -> None:
     }
     assert {key for key, names in found.items() if names is Names.PLACE} == {"model.options.base_url"}
     assert not {key for key in found if key.startswith(("prompts.pattern", "prompts.slots"))}
-    assert [
-        text.names for text in texts(composed("evaluate", ["run=x", "reference=photos"])) if text.key == "reference"
-    ] == [Names.PLACE]
+    for given, places in (("photos", ["reference"]), ("{a: demo, path: photos}", ["reference.path"])):
+        config = composed("evaluate", ["run=x", f"reference={given}"])
+        found = [text for text in texts(config) if text.key.startswith("reference")]
+        assert [text.key for text in found if text.names is Names.PLACE] == places
 
 
 def test_what_a_cluster_sees_is_not_refused(capsys: pytest.CaptureFixture) -> None:

@@ -17,6 +17,11 @@ TEMPLATE = ("prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [a]}
     [
         ("generate", ("evaluation.reference=/nonexist",), ("evaluate=inline",)),
         ("plan", ("evaluation={seed: 3}",), ("evaluate=inline",)),
+        (
+            "plan",
+            ("policy=[{by: a.b, of: 2}]", "evaluation.extractors=[a:b]", "evaluation.seed=3"),
+            ("evaluate=inline",),
+        ),
         ("sweep", ("halving.keep=0.3",), ("halving.figure=a.b",)),
         ("sweep", ("halving.num_images=8",), ("halving.figure=a.b",)),
         ("sweep", ("grid.seed=1",), ("grid.num_cells=2",)),

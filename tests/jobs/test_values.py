@@ -202,3 +202,15 @@ def test_a_file_may_say_ranges_too(tmp_path: Path) -> None:
 def test_a_range_that_is_not_clear_is_refused_before_anything_starts() -> None:
     with pytest.raises(DarkroomError, match=r"grid.axes.guidance_scale=1.5-3: its step is not clear"):
         grid(composed("sweep", ["grid.axes.guidance_scale=1.5-3"]).grid)
+
+
+def test_slots_have_numbers_where_they_are_numbers() -> None:
+    slots = "{n: {from: 1, to: 3}, x: [a, {value: b, weight: 3}]}"
+    given = ["prompts=template", "prompts.pattern=a {n} {x}", f"prompts.slots={slots}"]
+    assert composed("prompts", given).prompts.slots == {
+        "n": {"from": 1, "to": 3},
+        "x": ["a", {"value": "b", "weight": 3}],
+    }
+    assert "prompts.slots.x.value takes text, and 2 is none" in refusal(
+        "prompts", ["prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [{value: 2}]}"]
+    )

@@ -22,7 +22,7 @@ from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ModelRef, Sampling
 from darkroom.rendering import model_facts
 from darkroom.rendering.families import FAMILIES
-from darkroom.rendering.family import Guidance
+from darkroom.rendering.family import Guidance, Latents
 from darkroom.rendering.inspected_model import InspectedModel, call_default, check_arguments, text_tokenizer
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.model_files import components_of
@@ -105,6 +105,23 @@ def test_a_lora_acts_on_each_image_alone_and_leaves_no_trace(find: Find, tmp_pat
     first = made(renderer, without)
     assert num_moved(made(renderer, wanted), first) == 3
     assert num_moved(made(load_renderer(RendererSpec(plain, "cpu", 3)), without), first) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["chroma", "cogview3", "cogview4", "hunyuan_dit", "lumina2"])
+def test_what_the_last_step_predicts_is_decoded_to_the_picture(find: Find, name: str) -> None:
+    """Of schedulers whose last step ends where it predicts."""
+    model = find(name)
+    assert model.family.latents is not Latents.OTHER
+    renderer, [plain] = load_renderer(RendererSpec(model, "cpu", 1)), requests(model, 32)[:1]
+    [image] = renderer.render([replace(plain, trajectory=(2,))])
+    assert image.trajectory
+    assert image.pixels is not None
+    assert np.array_equal(made(renderer, [plain])[0], image.pixels)
+    assert len(image.trajectory.steps) == 2
+    height, width = image.pixels.shape[:2]
+    predicted = image.trajectory.pixels[height:, :width]
+    assert np.abs(predicted.astype(int) - image.pixels).max() <= 1
 
 
 @pytest.mark.slow

@@ -81,6 +81,23 @@ def test_every_promise_holds_and_diffusers_two_calls_make_the_same_image(models:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["euler", "heun", "ddim"])
+def test_a_trajectory_goes_through_both_models(models: Models, refiner: Path, scheduler: str) -> None:
+    renderer = load_renderer(RendererSpec(inspected(models, refiner), "cpu", 1))
+    [plain] = requests(scheduler=scheduler, num_inference_steps=6)[:1]
+    [image] = renderer.render([replace(plain, trajectory=(1, 2, 3, 4, 5, 6))])
+    assert image.trajectory
+    assert image.pixels is not None
+    assert np.array_equal(pixels(renderer, [plain])[0], image.pixels)
+    assert [step.step for step in image.trajectory.steps] == [1, 2, 3, 4, 5, 6, None]
+    sigmas = [step.sigma for step in image.trajectory.steps]
+    assert sigmas == sorted(set(sigmas), reverse=True)
+    height, width = image.pixels.shape[:2]
+    last = image.trajectory.pixels[height:, -2 * width : -width]
+    assert np.abs(last.astype(int) - image.pixels).max() <= (4 if scheduler == "ddim" else 1)
+
+
+@pytest.mark.slow
 def test_equal_text_encoders_are_held_once(models: Models, refiner: Path, tmp_path: Path) -> None:
     same = Path(shutil.copytree(refiner, tmp_path / "same"))
     shutil.rmtree(same / "text_encoder_2")

@@ -49,6 +49,14 @@ def test_a_question_is_answered_by_its_first_metric_that_ranks_cells() -> None:
     assert why_these(keys, keys) == ""
 
 
+def test_closeness_to_each_of_several_references_is_a_question_of_its_own() -> None:
+    names = ("a.fid@one", "a.fid@two", "a.kid@one", "a.vendi")
+    columns = [MetricColumn(metric(name, name, True), cells(dict.fromkeys(names, (3, 2)))) for name in names]
+    keys = key_columns(columns)
+    assert [column.metric.name for column in keys] == ["a.fid@one", "a.fid@two", "a.vendi"]
+    assert "a.fid@one for closeness to one, a.fid@two for closeness to two" in why_these(keys, columns)
+
+
 def test_what_people_choose_is_asked_first() -> None:
     found = cells({"b.clip_score": (1, 2), "raters.win_rate": (0.7, 0.3), "raters.bradley_terry": (1, -1)})
     people = [metric(f"raters.{name}", name, True, extractor="raters") for name in ("win_rate", "bradley_terry")]

@@ -69,3 +69,15 @@ def test_a_long_setting_leaves_its_row_readable_and_the_picture_small() -> None:
     points = list(itertools.product(*(axis.values for axis in axes)))
     picture = Image.open(io.BytesIO(grid_image("t", axes, points, [GridBlock("x", dict.fromkeys(points, colour(0)))])))
     assert picture.width < 600
+
+
+def test_letters_that_the_font_lacks_are_named_at_the_picture_s_foot() -> None:
+    plain = Image.open(io.BytesIO(grid_image("A sweep", AXES, POINTS, [BLOCK])))
+    block = GridBlock("一只猫, cafe", BLOCK.images)
+    lacking = Image.open(io.BytesIO(grid_image("A sweep", AXES, POINTS, [block])))
+    assert (lacking.width, lacking.height > plain.height) == (plain.width, True)
+    assert lacking.text["Description"] == block.prompt
+    asked = GridBlock("???, cafe", BLOCK.images)
+    same = np.asarray(Image.open(io.BytesIO(grid_image("A sweep", AXES, POINTS, [asked]))))
+    np.testing.assert_array_equal(np.asarray(lacking)[: plain.height - 20], same[: plain.height - 20])
+    assert (np.asarray(lacking)[plain.height - 20 :] < 255).any(), "a line says which letters are not there"

@@ -83,7 +83,7 @@ def test_every_section_is_there(reader: Reader) -> None:
 
 def test_hostile_text_makes_no_element_attribute_or_script(reader: Reader) -> None:
     assert [script.get("src") for script in reader.all("script")] == [
-        "plotly.min.js", "report.js", "cells.js", "plots.js", "pictures.js", "sheet.js", None,
+        "plotly.min.js", "report.js", "cells.js", "plots.js", "pictures.js", "sheet.js", "forming.js", None,
     ]  # fmt: skip
     assert not reader.all("img")
     assert not [name for _, attributes in reader.elements for name in attributes if name.startswith("on")]

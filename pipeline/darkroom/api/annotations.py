@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import check_working_folder
-from darkroom.domain.setting_values import as_builtin, as_number, converted_or_none
+from darkroom.domain.setting_values import as_builtin, as_number, converted, converted_or_none
 from darkroom.domain.settings import SETTINGS
 
 P = ParamSpec("P")
@@ -189,11 +189,12 @@ def option(
     words: tuple[str, ...] = (),
     is_place: bool = False,
     is_mapping: bool = False,
+    is_several: bool = False,
     on_ray: bool = False,
     jobs: tuple[str, ...] = (),
 ) -> Any:
     """A number from `low` to `high`, or one of `words`; a truth value, or one of `words`; a text, or one of `choices`;
-    keys with values.
+    keys with values; with `is_several`, a text, a list of texts, or texts by their names.
 
     With `is_place`, it may name a file or folder of this machine; with `on_ray`, it is of workers on Ray alone.
     `jobs`: those that alone read it; empty: all.
@@ -201,6 +202,7 @@ def option(
     about: dict[str, Any] = {"help": help, "choices": choices, "words": words, "is_place": is_place, "jobs": jobs}
     about["on_ray"] = on_ray
     about |= {"is_mapping": True} if is_mapping else {}
+    about |= {"is_several": True} if is_several else {}
     return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
 
@@ -210,13 +212,15 @@ def check_options(options: Any, prefix: str) -> None:
         value, about = getattr(options, each.name), each.metadata
         if about.get("is_mapping"):
             value = _checked_mapping(f"{prefix}{each.name}", value)
+        elif about.get("is_several"):
+            value = _checked_texts(f"{prefix}{each.name}", value)
         elif about["words"]:
             value = (_number_or_word if "low" in about else _truth_or_word)(f"{prefix}{each.name}", value, about)
         elif _takes_list(options, each.name):
             value = _checked_list(options, each.name, value)
         else:
             value = converted_or_none(each.name, get_type_hints(type(options))[each.name], value)
-            _check_value(f"{prefix}{each.name}", value, about)
+            _check_value(f"{prefix}{each.name}", value, {**about, "default": each.default})
         object.__setattr__(options, each.name, value)
 
 
@@ -236,6 +240,16 @@ def _checked_mapping(name: str, value: Any) -> Any:
     if value is not None and not isinstance(value, Mapping):
         raise DarkroomError(f"{name}={value!r}: give keys with values, such as {{key: value}}")
     return value
+
+
+def _checked_texts(name: str, value: Any) -> Any:
+    """A text, some in a list, or some by their names; paths are texts too."""
+    value = as_builtin(value)
+    if isinstance(value, Mapping):
+        return {str(key): converted(f"{name}.{key}", str, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [converted(f"{name}[{place}]", str, item) for place, item in enumerate(value)]
+    return None if value is None else converted(name, str, value)
 
 
 def _number_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
@@ -260,7 +274,7 @@ def _truth_or_word(name: str, value: Any, about: Mapping[str, Any]) -> Any:
 
 def _check_value(name: str, value: Any, about: Mapping[str, Any]) -> None:
     """`about`: what `option` says of the field."""
-    if about["choices"] and value not in about["choices"]:
+    if about["choices"] and value not in (*about["choices"], about["default"]):
         raise DarkroomError(f"{name}={value}: no such choice; choices are {', '.join(about['choices'])}")
     if "low" in about and value is not None and not about["low"] <= value <= about["high"]:
         raise DarkroomError(f"{name}={value} is out of range; give a number from {about['low']} to {about['high']}")

@@ -11,14 +11,16 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checked_kind, checks_arguments
-from darkroom.api.options import EngineOptions, EvaluationOptions, RowOptions
+from darkroom.api.options import EngineOptions, EvaluationOptions, PolicyRule, ReadingOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
+from darkroom.prompts.formats import open_as
 from darkroom.prompts.opening import mixed_prompts, open_prompts, template_prompts
+from darkroom.prompts.reading import Reading
 from darkroom.prompts.selection import Selection
 from darkroom.prompts.standard_input import STANDARD_INPUT, kept_input
 from darkroom.runs.commands import presets
@@ -28,6 +30,7 @@ DEMO, MEMORY = "demo", "memory"
 OnInvalid = Literal["fail", "record"]
 Engine = Literal["local", "ray"] | EngineOptions | Mapping[str, Any]
 Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
+Policy = Sequence[PolicyRule | Mapping[str, Any]]
 Call = TypeVar("Call", bound=Callable[..., Any])
 Options = TypeVar("Options")
 
@@ -117,11 +120,13 @@ def files(
     endpoint_url: str | None = None,
     preset: str | None = None,
     allow_remote: bool = False,
+    reading: ReadingOptions | None = None,
 ) -> Prompts:
     """`columns`: which column a setting is read from, where it is not called so; None: from none."""
+    read_as = Reading(**{**vars(reading), "ignored": tuple(reading.ignored)}) if reading else Reading()
     given = _renamed(columns)
     uris = [uri] if isinstance(uri, str) else list(uri)
-    if not uris or not all(isinstance(each, str) for each in uris):
+    if isinstance(uri, Mapping) or not uris or not all(isinstance(each, str) for each in uris):
         raise DarkroomError(f"prompts.uri={uri}: give an address, or a list of addresses such as [a.parquet,b.txt]")
     if STANDARD_INPUT in uris and len(uris) > 1:
         raise DarkroomError("prompts.uri: - is standard input, and is read alone; put it into a file and name that")
@@ -136,6 +141,15 @@ def files(
     settings |= {"columns": given} if given else {}
     settings |= {"preset": preset} if preset is not None else {}
     settings |= {"allow_remote": True} if allow_remote else {}
+    if read_as.said:
+        if len(uris) > 1 or kept or preset is not None or allow_remote:
+            raise DarkroomError(
+                f"prompts.format={read_as.format}: it is of one file, folder, glob or s3:// address; leave out preset "
+                "and allow_remote, and put what comes from standard input or the web into a file"
+            )
+        said_of_format = read_as.said | ({"wildcards": from_anywhere(read_as.wildcards)} if read_as.wildcards else {})
+        dataset = open_as(uris[0], read_as, on_invalid, endpoint_url, columns)
+        return Prompts("file", uris[0], dataset, settings | said_of_format)
     said: dict[str, Any] = {"on_invalid": on_invalid, "endpoint_url": endpoint_url, "columns": given}
     said |= {"preset": preset, "allow_remote": allow_remote}
     dataset = mixed_prompts(uris, **said) if len(uris) > 1 else open_prompts(kept or uris[0], **said)
@@ -143,15 +157,53 @@ def files(
 
 
 @checks_arguments
+def from_files(
+    uri: str | PathLike[str],
+    format: Literal["auto", "a1111", "openai_batch", "images"] = "auto",
+    *,
+    wildcards: str | PathLike[str] | None = None,
+    num_draws: Count = 1,
+    draw_seed: int = 0,
+    ignored: Sequence[str] = (),
+    on_invalid: OnInvalid = "fail",
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+) -> Prompts:
+    """Prompts of files in another tool's format, for `generate`, `sweep`, `plan` and `select`.
+
+    format: "a1111" (lines with flags of AUTOMATIC1111's script, {a|b} and __wildcards__), "openai_batch" (requests of
+        OpenAI's Batch API), "images" (image files, by the settings in them); "auto": as `generate` reads files.
+    columns: {"scheduler": None} leaves the images' own schedulers unread.
+
+        darkroom.generate(darkroom.from_files("photos/", "images"), model="sdxl")
+    """
+    folder = None if wildcards is None else os.fsdecode(wildcards)
+    reading = ReadingOptions(format, folder, num_draws, draw_seed, tuple(ignored))
+    return files(os.fsdecode(uri), on_invalid, columns, prompts_endpoint_url, reading=reading)
+
+
+@checks_arguments
 def template(
     pattern: str,
-    slots: Mapping[str, Sequence[str]],
+    slots: Mapping[str, Any],
     mode: Literal["product", "random"] = "product",
     num_prompts: Count | None = None,
     seed: int = 0,
+    indexed: bool = False,
 ) -> Prompts:
-    """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones."""
-    return combinations(pattern=pattern, slots=slots, mode=mode, num_prompts=num_prompts, seed=seed)
+    """Prompts of a pattern such as "a {colour} circle": every combination of its slots' values, or random ones.
+
+    A slot is a list of texts, or of {"value": ..., "weight": ..., "when": {slot: value}}; {"from": 1, "to": 10},
+    {"uniform": [0, 1]} or {"file": ...}. indexed: rows have ids by their numbers, and none is read to check them.
+    """
+    return combinations(
+        pattern=pattern,
+        slots=slots,
+        mode=mode,
+        num_prompts=num_prompts,
+        seed=seed,
+        **({"indexed": True} if indexed else {}),
+    )
 
 
 def combinations(**given: Any) -> Prompts:
@@ -221,6 +273,10 @@ def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
     if evaluate is None or evaluate is False:
         return None
     return EvaluationOptions() if evaluate is True else options_of(EvaluationOptions, evaluate, "evaluate")
+
+
+def policy_rules(policy: Policy) -> tuple[PolicyRule, ...]:
+    return tuple(options_of(PolicyRule, each, f"policy[{place}]") for place, each in enumerate(policy))
 
 
 def options_of(kind: type[Options], given: Options | Mapping[str, Any], what: str) -> Options:

@@ -18,11 +18,13 @@ from darkroom.api.arguments import (
     Engine,
     Evaluate,
     OnInvalid,
+    Policy,
     Prompts,
     engine_options,
     evaluation_options,
     model_ref,
     options_of,
+    policy_rules,
     prompts_of,
     takes_settings,
 )
@@ -70,11 +72,15 @@ def generate(
     out: str | Path | None = None,
     engine: Engine = "local",
     evaluate: Evaluate = None,
+    policy: Policy = (),
     progress: Progress | None = None,
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -92,6 +98,10 @@ def generate(
     engine: "local" (one worker in this process), "ray", EngineOptions or a dict of them.
     evaluate: True, EvaluationOptions or a dict of them: measure images while they are in memory. What was
         found is the run's `evaluation`: its `is_good` says whether every figure lies where `expect` wants it.
+    policy: what becomes of images by their scores, as PolicyRule or dicts of them: {"figure": "demo_clip.clip_score",
+        "below": 0.6, "then": "regenerate"}, {"keep": 1, "of": 4, "by": "clip_score"}. Scores are those of `evaluate`'s
+        extractors, or of demo_clip.
+    trajectory: store how the first `trajectory_prompts` prompts' first images form, at `trajectory_steps`.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -101,8 +111,9 @@ def generate(
     from darkroom.api.rendering import render
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
-    request = _request(source, model, settings, output, engine, evaluate)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
+    request = _request(source, model, settings, output, engine, evaluate, policy)
     return _run_of(render(request, progress or silent))
 
 
@@ -122,11 +133,15 @@ def sweep(
     out: str | Path | None = None,
     engine: Engine = "local",
     evaluate: Evaluate = None,
+    policy: Policy = (),
     progress: Progress | None = None,
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -149,8 +164,9 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
-    request = _request(source, model, settings, output, engine, evaluate)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
+    request = _request(source, model, settings, output, engine, evaluate, policy)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
         check_beside_axes(_given(request, model, settings), grid.axes)
@@ -166,25 +182,37 @@ def plan(
     model: str | Path | ModelRef = "demo",
     out: str | Path | None = None,
     engine: Engine = "local",
+    evaluate: Evaluate = None,
+    policy: Policy = (),
     progress: Progress | None = None,
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
     provenance: bool = True,
+    trajectory: bool = False,
+    trajectory_prompts: Count = 4,
+    trajectory_steps: Sequence[int] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
     prompts_endpoint_url: str | None = None,
     grow: bool = False,
+    report: str | Path | None = None,
+    words: str | Path | None = None,
     **settings: Any,
 ) -> "Plan":
-    """Check everything and say what `generate` would make and cost, from real batches; nothing is stored."""
+    """Check everything and say what `generate` would make and cost, from real batches; nothing is stored.
+
+    report: a page (.html), and JSON beside it, of what the prompts are like; words: a file of words to look for.
+    """
     import_whole("darkroom.api.planning")
     from darkroom.api import planning
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance)
-    return planning.plan(_request(source, model, settings, output, engine), progress or silent)
+    forming = trajectory, trajectory_prompts, trajectory_steps
+    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
+    asked = _request(source, model, settings, output, engine, evaluate, policy)
+    return planning.plan(asked, progress or silent, report=_text(report), words=_text(words))
 
 
 @checks_arguments
@@ -255,7 +283,8 @@ def evaluate(
 ) -> "EvaluationResult":
     """Measure every cell of a run, and store the figures beside it; features that are there already are kept.
 
-    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"].
+    options: those of EvaluationOptions, such as reference="demo", extractors=["clip"], metrics=["clip.kid"]; of several
+    references, as {"coco": "s3://data/coco", "mine": "photos"}, each has figures of its own, such as clip.kid@coco.
     """
     import_whole("darkroom.api.measuring")
     from darkroom.api.measuring import evaluate
@@ -457,9 +486,11 @@ def _request(
     output: OutputOptions,
     engine: Engine,
     evaluate: Evaluate = None,
+    policy: Policy = (),
 ) -> Request:
     ref, sampling = _model_and_sampling(model, settings)
-    return Request(prompts, ref, sampling, output, engine_options(engine), evaluation_options(evaluate))
+    measured, rules = evaluation_options(evaluate), policy_rules(policy)
+    return Request(prompts, ref, sampling, output, engine_options(engine), measured, policy=rules)
 
 
 def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, dict[str, Value]]:

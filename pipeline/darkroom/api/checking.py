@@ -14,12 +14,22 @@ from darkroom import __version__
 from darkroom.api.arguments import Prompts
 from darkroom.api.cells import OPTIONAL_ARGUMENTS, CheckedCell, check_taken, checked_cell, grid_cell, grid_settings
 from darkroom.api.models import find_model
-from darkroom.api.options import AUTO, EngineOptions, EvaluationOptions, HalvingOptions, OutputOptions, not_halved
+from darkroom.api.options import (
+    AUTO,
+    EngineOptions,
+    EvaluationOptions,
+    HalvingOptions,
+    OutputOptions,
+    PolicyRule,
+    not_halved,
+)
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
+from darkroom.api.trajectories import check_trajectory
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
+from darkroom.domain.policy import Policy
 from darkroom.domain.records import PromptRow
 from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
@@ -49,6 +59,14 @@ class Request:
     evaluation: EvaluationOptions | None = None  # measure images as they are rendered, and the run at its end
     grid: Grid | None = None  # of a sweep; None: one cell
     halving: HalvingOptions | None = None
+    policy: Sequence[PolicyRule] = ()
+    scoring: EvaluationOptions | None = None  # whose extractors give the policy's scores; None: the evaluation's
+
+    @property
+    def scored_by(self) -> EvaluationOptions:
+        """Whose extractors give the policy's scores."""
+        given = self.scoring or self.evaluation or EvaluationOptions()
+        return EvaluationOptions(extractors=given.extractors, clip_convention=given.clip_convention)
 
     @property
     def seed(self) -> int:
@@ -70,6 +88,7 @@ class Checked:
     cells: tuple[CheckedCell, ...]
     store: StoreSpec
     said: PromptFindings = field(default_factory=PromptFindings)  # in prompts
+    policy: Policy | None = None  # once its scores are checked
 
     @property
     def overriding(self) -> list[str]:
@@ -90,6 +109,7 @@ class Checked:
             cell_id="" if request.grid else self.cells[0].cell.cell_id,
             version=__version__,
             compile=None if request.engine.compile == AUTO else bool(request.engine.compile),
+            policy=self.policy,
         )
 
     @property
@@ -98,7 +118,10 @@ class Checked:
         size, num_rows, num_cells = self.request.engine.shard_size, self.scan.num_rows, len(self.cells)
         if size != AUTO:
             return int(size)
-        return usual_shard_size(num_rows, num_cells, -(-self.num_images // max(1, num_rows * num_cells)))
+        images_a_row = -(-self.num_images // max(1, num_rows * num_cells))
+        return usual_shard_size(
+            num_rows, num_cells, self.policy.num_draws(images_a_row) if self.policy else images_a_row
+        )
 
     def called_as_in(self, run: Mapping[str, CellInfo]) -> "Checked":
         """The same, with models called as the run has known them first: a folder's name may be another by now."""
@@ -165,7 +188,7 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         if item.model.plug_in:
             check_columns(scan.num_overriding, item.model.plug_in)
-        else:
+        elif "scheduler" not in scan.num_overriding:  # else row by row
             check_eta(item.cell.sampling.scheduler, scan.highest.get("eta", 0), item.model, "column eta")
     for model in {item.cell.model: item.model for item in once.values() if not item.model.plug_in}.values():
         check_rows_loras(scan, model, request.prompts.dataset.on_invalid == RECORD)
@@ -174,6 +197,7 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
+    check_trajectory(request.output, list(once.values()), scan, bool(request.policy))
     said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
     found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
@@ -242,15 +266,20 @@ def _check_format(image_format: str, sampling: Sampling) -> None:
 
 def _output_info(output: OutputOptions) -> OutputInfo:
     quality = 0 if output.image_format == "png" else output.quality
-    return OutputInfo(output.layout, output.image_format, quality, output.provenance)
+    forming = (output.trajectory_prompts, output.trajectory_steps) if output.trajectory else ()
+    return OutputInfo(output.layout, output.image_format, quality, output.provenance, *forming)
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:
     """A folder named by what is rendered: the same request finds it again, another one does not touch it. That of a
     sweep stays the same when its grid grows. `cell`: the one of a request without a grid."""
     run, kind = found.run_info(), found.request.prompts.kind
-    output = {name: value for name, value in vars(run.output).items() if (name, value) != ("provenance", True)}
-    shared = (run.seed, run.num_images_per_prompt, output)  # without a default that is newer than runs there are
+    given = {name: value for name, value in vars(run.output).items() if value is not None}
+    output = {name: value for name, value in given.items() if (name, value) != ("provenance", True)}
+    shared: tuple[object, ...] = (run.seed, run.num_images_per_prompt, output)  # without newer defaults than runs are
+    if found.request.policy:
+        scoring = found.request.scored_by
+        shared += ([each.given for each in found.request.policy], list(scoring.extractors), scoring.clip_convention)
     if found.request.grid is not None:
         return f"sweep-{kind}-{digest('sweep', found.scan.fingerprint, *shared)[:8]}"
     name = digest(found.scan.fingerprint, cell.cell_id, *shared)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache as once
+from functools import partial
 
 from darkroom.api.evaluation import extractor_specs, given_keys
 from darkroom.api.events import Noted, PairsCounted, Progress
@@ -10,17 +12,19 @@ from darkroom.api.options import ComparisonOptions
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, cell_address, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation import measuring
+from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import comparison_table
-from darkroom.evaluation.figures import RATERS, Gap, Metric
+from darkroom.evaluation.figures import RATERS, Gap, Metric, reference_of
 from darkroom.evaluation.gaps import Verdict, differences, num_of_other_noise, paired_metrics, verdict
 from darkroom.evaluation.gathering import MOST_HELD, gathered, left_out_lines
 from darkroom.evaluation.measuring import figure_name, metric_infos, rank_fault
-from darkroom.evaluation.opening import inspect_extractor
+from darkroom.evaluation.opening import inspect_extractor, load_extractor
 from darkroom.evaluation.ratings import METRICS, WIN_RATE, Judgement, rated_gap
-from darkroom.evaluation.reference import ReferenceFeatures, ReferenceSpec
+from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_free import named_convention
-from darkroom.evaluation.reference_opening import open_reference
+from darkroom.evaluation.reference_opening import open_references
 from darkroom.evaluation.resampling import LEVEL
 from darkroom.runs.cells import axes
 from darkroom.runs.commands import on_run
@@ -98,15 +102,17 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
     infos: dict[str, Metric] = {}
     found: dict[str, Gap] = {}
     chosen = chosen_metrics(options)
+    references = open_references(options.reference, options.reference_endpoint_url) if chosen else {}
     votes = _votes(a, b, options, progress)
     level = 1 - (1 - LEVEL) / (len(chosen) + bool(votes))  # extractors and raters share the chance of a false alarm
     for info, (spec, metrics) in chosen.items():
         images = _images((a, b), info, [each for each, _ in chosen.values()], progress)
-        reference = _reference(options, spec, info, progress)
+        reference = _reference_features(references, metrics, spec, info, progress)
         names = paired_metrics(metrics, info, reference)
-        scale = options.clip_convention
-        infos |= metric_infos(info, reference, names, scale)
-        found |= differences(images, "a", info, reference, metrics, scale, options.seed, level=level)["b"]
+        scale, number = options.clip_convention, options.mind_num_projections
+        infos |= metric_infos(info, reference, names, scale, number)
+        what = (images, "a", info, reference, metrics, scale, options.seed)
+        found |= differences(*what, level=level, num_projections=number)["b"]
         pairs = _counted(images)
         for name in names:
             if figure_name(info, name) not in found:
@@ -217,13 +223,18 @@ def _not_measured(cells: Sequence[ComparedCell], specs: Sequence[ExtractorSpec])
     return DarkroomError(f"{named}: not all of {whose} images have features; run {' and '.join(commands)}")
 
 
-def _reference(
-    options: ComparisonOptions, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress
-) -> ReferenceFeatures | None:
-    if options.reference is None:
-        return None
-    reference = open_reference(ReferenceSpec(options.reference, options.reference_endpoint_url))
-    return measured_reference(reference, spec, info, progress)
+def _reference_features(
+    references: Mapping[str, Reference],
+    metrics: Sequence[str] | None,
+    spec: ExtractorSpec,
+    info: ExtractorInfo,
+    progress: Progress,
+) -> dict[str, ReferenceFeatures]:
+    """By their names, those that some metric is against."""
+    chosen = measuring.chosen_metrics(metrics, info, references)
+    needed = {reference_of(name) for name in chosen if definition(name, info).needs_reference}
+    load = once(partial(load_extractor, spec))
+    return {name: measured_reference(each, load, info, progress) for name, each in references.items() if name in needed}
 
 
 def _counted(images: Mapping[str, PairedFeatures]) -> PairsCounted:

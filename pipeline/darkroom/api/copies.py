@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from darkroom.api.evaluation import extractor_specs, given_keys
 from darkroom.api.events import Noted, Progress
@@ -26,7 +27,7 @@ from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.figure_tables import figures_table
 from darkroom.evaluation.figures import Evaluation, Figure, Gap, Metric, put_evaluation
 from darkroom.evaluation.moments import unit_rows
-from darkroom.evaluation.opening import inspect_extractor
+from darkroom.evaluation.opening import inspect_extractor, load_extractor
 from darkroom.evaluation.reference import (
     ImageFile,
     Images,
@@ -88,7 +89,7 @@ def find_copies(run: Run, options: CopiesOptions, progress: Progress) -> Copies:
     gaps: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     nearest = []
     for spec, info in zip(specs, infos, strict=True):
-        features = measured_reference(reference, spec, info, progress)
+        features = measured_reference(reference, partial(load_extractor, spec), info, progress)
         matches = _matches(run, cells, spec, info, features)
         metric = copies_metric(info, options.cosine, features.name, features.digest)
         metrics[metric.name] = metric

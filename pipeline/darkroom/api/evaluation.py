@@ -29,12 +29,14 @@ from darkroom.engine.tasks import Event, FeatureTask, ShardDone, task_name
 from darkroom.evaluation.catalogue import check_scores, default_metrics, definition, metrics_by_extractor
 from darkroom.evaluation.command_scorer import placed
 from darkroom.evaluation.extractor import ExtractorPin, ExtractorSpec
+from darkroom.evaluation.figures import RATERS, reference_of
 from darkroom.evaluation.measuring import figure_name
 from darkroom.evaluation.opening import inspect_extractor, pin_extractor
-from darkroom.evaluation.reference import Reference, ReferenceSpec, Statistics
+from darkroom.evaluation.ratings import METRICS
+from darkroom.evaluation.reference import Reference, Statistics
 from darkroom.evaluation.reference_free import named_convention
 from darkroom.evaluation.reference_generated import DEMO
-from darkroom.evaluation.reference_opening import open_reference
+from darkroom.evaluation.reference_opening import open_references
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.features import ExtractorInfo, ShardFeatures, get_features, shards_with_features
@@ -47,11 +49,11 @@ _MOST_NAMED = 10  # images without features
 
 @dataclass(frozen=True)
 class CheckedEvaluation:
-    """Checked options: extractors that are there, a reference that is there."""
+    """Checked options: extractors that are there, references that are there."""
 
     options: EvaluationOptions
     extractors: tuple[ExtractorInfo, ...]
-    reference: Reference | None
+    references: Mapping[str, Reference]  # by their names; "": one without a name
     named: Mapping[str, Sequence[str]]  # what an extractor is called -> metrics; empty where the options name none
     pins: tuple[ExtractorPin, ...]  # of each extractor
 
@@ -62,7 +64,7 @@ class CheckedEvaluation:
 
     def metrics(self, info: ExtractorInfo) -> Sequence[str]:
         """Of one extractor."""
-        return self.named.get(info.called) or default_metrics(info, has_reference=self.reference is not None)
+        return self.named.get(info.called) or default_metrics(info, self.references)
 
     def of_figure(self, figure: str) -> tuple[ExtractorInfo, str]:
         """The extractor and the metric of one of `figures`."""
@@ -87,8 +89,8 @@ class CheckedEvaluation:
         return tuple(replace(spec, pin=pin) for spec, pin in zip(specs, self.pins, strict=True))
 
 
-def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedEvaluation:
-    """Raises DarkroomError for what could not be measured, before hours of work."""
+def check_evaluation(options: EvaluationOptions, progress: Progress, votes: bool = False) -> CheckedEvaluation:
+    """Raises DarkroomError for what could not be measured, before hours of work. `votes`: people have voted already."""
     named_convention(options.clip_convention)
     specs = extractor_specs(options.extractors, "cpu")
     infos = tuple(map(inspect_extractor, specs))
@@ -100,15 +102,32 @@ def check_evaluation(options: EvaluationOptions, progress: Progress) -> CheckedE
             f"extractors: {twice[0]} is there twice, and figures are called by it; give one an alias, as in "
             f"{{name: {twice[0]}, alias: other}}"
         )
-    named = {} if options.metrics is None else metrics_by_extractor(list(options.metrics), infos)
-    reference = _opened_reference(options, progress)
-    found = CheckedEvaluation(options, infos, reference, named, tuple(map(pin_extractor, specs, infos)))
+    references = _opened_references(options, progress)
+    named = {} if options.metrics is None else metrics_by_extractor(list(options.metrics), infos, references)
+    found = CheckedEvaluation(options, infos, references, named, tuple(map(pin_extractor, specs, infos)))
     _check_reference(found)
     for expected in options.expect:
-        if expected.figure not in found.figures:
+        if is_rated(expected.figure):
+            _check_rated(expected.figure, votes)
+        elif expected.figure not in found.figures:
             known = ", ".join(found.figures)
             raise DarkroomError(f"expect: no figure {expected.figure!r} will be there; those are {known}")
     return found
+
+
+def is_rated(figure: str) -> bool:
+    """It is of people's votes, by its name."""
+    return figure.partition(".")[0] == RATERS
+
+
+def _check_rated(figure: str, votes: bool) -> None:
+    if figure not in METRICS:
+        raise DarkroomError(f"expect: no figure {figure!r}; of what raters say there are {', '.join(METRICS)}")
+    if not votes:
+        raise DarkroomError(
+            f"expect: {figure} is of people's votes, and none is there; have the run rated by `darkroom rate`, and "
+            "expect it of `darkroom evaluate`"
+        )
 
 
 def stored_options(options: EvaluationOptions) -> dict[str, object]:
@@ -116,10 +135,18 @@ def stored_options(options: EvaluationOptions) -> dict[str, object]:
     usual = EvaluationOptions()
     given = {each.name: getattr(options, each.name) for each in fields(options)}
     found = {name: value for name, value in given.items() if value != getattr(usual, name)}
-    if options.reference not in (None, DEMO):
-        found["reference"] = from_anywhere(str(options.reference))
+    if options.reference is not None:
+        found["reference"] = _placed_reference(options.reference)
     expected = [_finite(vars(each)) for each in options.expect]
     return found | {"extractors": list(map(_placed, options.extractors))} | ({"expect": expected} if expected else {})
+
+
+def _placed_reference(given: str | Sequence[str] | Mapping[str, str]) -> str | list[str] | dict[str, str]:
+    if isinstance(given, str):
+        return given if given == DEMO else from_anywhere(given)
+    if isinstance(given, Mapping):
+        return {name: given[name] if given[name] == DEMO else from_anywhere(given[name]) for name in given}
+    return [each if each == DEMO else from_anywhere(each) for each in given]
 
 
 def _placed(extractor: str | Mapping[str, Any]) -> str | dict[str, Any]:
@@ -206,7 +233,8 @@ def _check_reference(found: CheckedEvaluation) -> None:
     """Refuse metrics that are named and could not be computed."""
     for info in found.extractors if found.named else ():
         for metric in found.metrics(info):
-            reference, defined, figure = found.reference, definition(metric, info), figure_name(info, metric)
+            defined, figure = definition(metric, info), figure_name(info, metric)
+            reference = found.references.get(reference_of(metric))
             if reference is None and defined.needs_reference:
                 raise DarkroomError(f"metrics: {figure} needs a reference; give one as reference=...")
             if reference and defined.needs_reference_features and isinstance(reference.source, Statistics):
@@ -216,13 +244,12 @@ def _check_reference(found: CheckedEvaluation) -> None:
                 )
 
 
-def _opened_reference(options: EvaluationOptions, progress: Progress) -> Reference | None:
-    if options.reference is None:
-        return None
-    reference = open_reference(ReferenceSpec(options.reference, options.reference_endpoint_url))
-    for sentence in reference.left_out:
-        progress(Warned(f"reference {reference.name}: {sentence}"))
-    return reference
+def _opened_references(options: EvaluationOptions, progress: Progress) -> dict[str, Reference]:
+    references = open_references(options.reference, options.reference_endpoint_url)
+    for reference in references.values():
+        for sentence in reference.left_out:
+            progress(Warned(f"reference {reference.name}: {sentence}"))
+    return references
 
 
 # Features -----------------------------------------------------------------------------------------------------------

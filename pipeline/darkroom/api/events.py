@@ -196,6 +196,11 @@ class PromptsWritten:
 
 
 @dataclass(frozen=True)
+class PromptsReported:
+    path: str  # of the page
+
+
+@dataclass(frozen=True)
 class RetryStarted:
     num_images: int
     num_shards: int
@@ -260,6 +265,7 @@ Event = (
     | ImagesLeftOut
     | PairsCounted
     | PromptsWritten
+    | PromptsReported
     | RetryStarted
     | RenderedElsewhere
     | ImageDiffers

@@ -225,11 +225,19 @@ def _check_images(run: Run, options: ExportOptions, counts: Counts) -> None:
 
 
 def request(job: Job) -> dict[str, object]:
-    """What decides the bytes of shards, by the names that a user knows."""
+    """What decides the bytes of shards, by the names that a user knows; first what says most where it differs."""
     options, counts = job.options, job.counts
     is_near = options.dedup == "embedding"
     return {
         "layout": options.layout,
+        "where": options.where,
+        "scores": {name: _definition(job.runs[0].figures.metrics[name]) for name in options.scores},
+        "splits": options.shares,
+        "encoding": None if job.encoding is None else vars(job.encoding),
+        "dedup": options.dedup,
+        **({"cosine": options.cosine, "extractor": _extractor_id(job.runs[0], options.extractor)} if is_near else {}),
+        "num_images": {name: count.num_images for name, count in counts.splits.items()},
+        "num_shards": {name: len(own) for name, own in job.sizes.items()},
         "runs": [
             {
                 **({"name": part.selection.name} if len(job.runs) > 1 else {}),  # a column says it
@@ -238,14 +246,6 @@ def request(job: Job) -> dict[str, object]:
             }
             for part in job.runs
         ],
-        "where": options.where,
-        "scores": {name: _definition(job.runs[0].figures.metrics[name]) for name in options.scores},
-        "splits": options.shares,
-        "encoding": None if job.encoding is None else vars(job.encoding),
-        "dedup": options.dedup,
-        **({"cosine": options.cosine, "extractor": _extractor_id(job.runs[0], options.extractor)} if is_near else {}),
-        "num_shards": {name: len(own) for name, own in job.sizes.items()},
-        "num_images": {name: count.num_images for name, count in counts.splits.items()},
         "images": counts.digest,
     }
 

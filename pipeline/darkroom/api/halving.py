@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from darkroom.api.checking import Checked
 from darkroom.api.engine import driver_device
-from darkroom.api.evaluation import CheckedEvaluation, stored_options
+from darkroom.api.evaluation import CheckedEvaluation, is_rated, stored_options
 from darkroom.api.events import CellDropped, Rendered, RoundStarted
 from darkroom.api.measuring import extract_for, measured_figure
 from darkroom.api.options import HalvingOptions
@@ -26,6 +26,11 @@ def check_halving(options: HalvingOptions, evaluation: CheckedEvaluation | None)
     figure, keep = options.figure, options.keep
     if evaluation is None:
         raise DarkroomError("halving.figure needs figures while the sweep runs; set evaluate=inline")
+    if is_rated(figure):
+        raise DarkroomError(
+            f"halving.figure={figure}: people vote on images that are there, and cells are dropped while they are "
+            f"rendered; name one of {', '.join(evaluation.figures)}"
+        )
     if figure not in evaluation.figures:
         raise DarkroomError(f"halving.figure={figure}: there will be none; figures are {', '.join(evaluation.figures)}")
     if not 0 < keep < 1:

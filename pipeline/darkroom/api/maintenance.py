@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.policies import run_specs
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
 from darkroom.api.speeds import settled_as
@@ -26,8 +29,8 @@ from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells
 from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
-from darkroom.runs.files import IMAGES_PREFIX, is_image_key
-from darkroom.runs.manifest import fence_retries
+from darkroom.runs.files import IMAGES_PREFIX, TRAJECTORIES_PREFIX, is_image_key
+from darkroom.runs.manifest import KEYS, fence_retries
 from darkroom.runs.reading import count_statuses, states
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
@@ -59,7 +62,9 @@ def retry(
     engine: EngineOptions,
     progress: Progress,
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
+    extractors: Sequence[Any] | None = None,
 ) -> Retry:
+    """`extractors`: those of the run's policy, where it has one, as `run_specs` asks for them."""
     check_watching(engine, progress)
     failed = _failed(run)
     summary = Summary()
@@ -71,7 +76,7 @@ def retry(
         counting = Counting(progress, "retry", num_images, engine.price_per_hour)
         with started(settled_as(engine, run.info)) as ready:
             with told_of_copies(progress):
-                spec = _retry_worker(run, tasks, model, ready.options, ready.device)
+                spec = _retry_worker(run, tasks, model, ready.options, ready.device, extractors)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry", counting.spent))
@@ -92,7 +97,12 @@ def _model_of(run: Run, shard: Shard) -> ModelIdentity:
 
 
 def _retry_worker(
-    run: Run, tasks: Sequence[RetryTask], place: ModelPlace, options: EngineOptions, device: str
+    run: Run,
+    tasks: Sequence[RetryTask],
+    place: ModelPlace,
+    options: EngineOptions,
+    device: str,
+    extractors: Sequence[Any] | None,
 ) -> WorkerSpec:
     check_place(run.cells.values(), place)
     models = models_of([run.cells[task.shard.cell_id] for task in tasks], place, device)
@@ -101,7 +111,8 @@ def _retry_worker(
         for model in shared_models(models.values())
         for spec in [renderer_spec(model, device, options.images_a_batch, options)]
     ]
-    return WorkerSpec(run.info, tuple(specs), run.store.spec, batch_timeout_s=options.batch_timeout_s)
+    scoring = run_specs(run.info, extractors, device)
+    return WorkerSpec(run.info, tuple(specs), run.store.spec, scoring, options.batch_timeout_s)
 
 
 # Manifests in fewer files ---------------------------------------------------------------------------------------------
@@ -166,8 +177,9 @@ def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     """(keys that manifests name, the shards of which a retry may make more named)."""
     keys: set[str] = set()
     revisable = []
-    for shard, table in read_each(store, columns=["key", "status"]):
-        keys.update(table["key"].to_pylist())
+    for shard, table in read_each(store, columns=[*KEYS, "status"]):
+        for name in KEYS:
+            keys.update(table[name].to_pylist())
         if FAILED in table["status"].to_pylist():
             revisable.append(shard)
     return keys, revisable
@@ -197,7 +209,8 @@ def _check_complete(run: Run) -> None:
 
 def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    return [info for info in store.list(IMAGES_PREFIX) if info.modified <= before]
+    listed = chain(store.list(IMAGES_PREFIX), store.list(TRAJECTORIES_PREFIX))
+    return [info for info in listed if info.modified <= before]
 
 
 def _broken_writes(store: Store, older_than_s: float) -> list[Path]:

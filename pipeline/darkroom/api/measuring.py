@@ -1,9 +1,11 @@
 """From features to figures: every cell of a run measured, and stored beside it."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache as once
+from functools import partial
 
 import numpy as np
 
@@ -14,9 +16,10 @@ from darkroom.api.evaluation import (
     check_columns,
     check_evaluation,
     extract,
+    is_rated,
     stored_options,
 )
-from darkroom.api.events import Noted, Progress, ReferenceRead, Warned
+from darkroom.api.events import Noted, Progress, ReferenceRead, Warned, silent
 from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
@@ -24,12 +27,21 @@ from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
 from darkroom.domain.prompt_syntax import read_prompt
+from darkroom.engine.rescoring import rescored
 from darkroom.evaluation.breakdowns import breakdown_table, broken_down, group_names
 from darkroom.evaluation.catalogue import definition
-from darkroom.evaluation.controls import REAL, SHUFFLED, merged, reads_captions, real_control, shuffled_control
-from darkroom.evaluation.extractor import CaptionExtractor, ExtractorSpec
+from darkroom.evaluation.controls import (
+    SHUFFLED,
+    merged,
+    reads_captions,
+    real_control,
+    real_row,
+    rescored_control,
+    shuffled_control,
+)
+from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
-from darkroom.evaluation.figures import Control, Evaluation, Figure, Figures, Gap, Metric, put_evaluation
+from darkroom.evaluation.figures import Control, Evaluation, Figure, Figures, Gap, Metric, put_evaluation, reference_of
 from darkroom.evaluation.gaps import costs, differences, gaps
 from darkroom.evaluation.gathering import Gathered, gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
@@ -100,6 +112,8 @@ class EvaluationResult:
         settings = {cell_id: info.settings_in(self.run.info) for cell_id, info in self.run.cells.items()}
         if len({settings[cell_id]["sampling.seed"] for cell_id in found.cells}) > 1:
             text += "\nnote: images of cells with different seeds share their prompt and not their noise"
+        if self.run.info.policy and len(found.cells) > 1:
+            text += "\nnote: the policy chose samples in each cell, so that paired images may share their prompt alone"
         if any(found.costs.values()):
             text += f"\n\n{costs_table(found.metrics, _lossy_settings(self.run, found), found.costs, WIDTH)}"
         for column, groups in ((name, groups) for name, groups in found.by.items() if groups):
@@ -115,7 +129,9 @@ class EvaluationResult:
 def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progress: Progress) -> EvaluationResult:
     """Make the features that are missing, on the engine; then measure every cell, and store the figures."""
     check_watching(engine, progress)
-    wanted = check_evaluation(options, progress)
+    expects_votes = any(is_rated(each.figure) for each in options.expect)
+    votes = expects_votes and ratings_of(run, options.seed, silent) is not None
+    wanted = check_evaluation(options, progress, votes)
     check_writable(run)
     if wanted.reads_columns:
         check_columns(wanted, _columns(run))
@@ -143,7 +159,7 @@ def measure(
     put_evaluation(run.store, key, evaluation)
     dropped = dropped_cells(run.store)
     verdicts = [
-        Verdict(expected, cell_id, figures[expected.figure].value)
+        Verdict(expected, cell_id, figures[expected.figure].value if expected.figure in figures else math.nan)
         for expected in wanted.options.expect
         for cell_id, figures in evaluation.cells.items()
         if cell_id not in dropped
@@ -207,7 +223,8 @@ def _evaluated(
             controls[name] = merged(controls[name], control) if name in controls else control
     for column in [name for name, found in by.items() if not found]:
         progress(Warned(f"by={column}: no metric here is a mean of images' scores, and no other is told by a column"))
-    if options.metrics is None and (rated := ratings_of(run, options.seed, progress)):
+    is_asked = options.metrics is None or any(is_rated(each.figure) for each in options.expect)
+    if is_asked and (rated := ratings_of(run, options.seed, progress)):
         metrics |= rated.metrics
         for cell_id, gap in rated.gaps(cells).items():
             cells[cell_id] |= rated.figures[cell_id]
@@ -271,7 +288,8 @@ def _present(run: Run, extracted: Extracted, progress: Progress) -> dict[str, Pr
 
 
 class _Measuring:
-    """One extractor's metrics of a run's cells; `metrics` as `measured_cell` takes them."""
+    """One extractor's metrics of a run's cells, against as many references as they name: those of the evaluation, or
+    `metrics` of them."""
 
     def __init__(
         self,
@@ -283,15 +301,20 @@ class _Measuring:
         metrics: Sequence[str] | None,
         progress: Progress,
     ) -> None:
-        self._run, self._store, self._options, self._info, self._metrics = run, run.store, wanted.options, info, metrics
+        self._run, self._store, self._options, self._info = run, run.store, wanted.options, info
         self._extracted, self._spec = extracted, spec
         self._chosen = chosen = metrics or wanted.metrics(info)
-        needs_reference = any(definition(name, info).needs_reference for name in chosen)
-        found = wanted.reference if needs_reference else None
-        self._reference = measured_reference(found, spec, info, progress) if found else None
+        needed = {reference_of(name) for name in chosen if definition(name, info).needs_reference}
+        load = once(partial(load_extractor, spec))
+        self._references = {
+            name: measured_reference(reference, load, info, progress)
+            for name, reference in wanted.references.items()
+            if name in needed
+        }
         self._logits = _logits(spec) if "inception_score" in chosen else None
         self._reads_captions = reads_captions(chosen, info)
-        self.infos = metric_infos(info, self._reference, metrics, self._options.clip_convention)
+        options = (self._options.clip_convention, self._options.mind_num_projections)
+        self.infos = metric_infos(info, self._references, chosen, *options)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
         shards = self._extracted.shards(cell_id, first_rows)
@@ -299,7 +322,9 @@ class _Measuring:
 
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)
-        return measured_cell(images, self._info, self._reference, self._metrics, *options)
+        num_projections = self._options.mind_num_projections
+        what = (images, self._info, self._references, self._chosen)
+        return measured_cell(*what, *options, num_projections=num_projections)
 
     def broken_down(self, cell_id: str, names: Mapping[str, str]) -> dict[str, Figures]:
         """By the groups of its prompts."""
@@ -310,19 +335,32 @@ class _Measuring:
         """Beside these cells, of which there is at least one: those that the extractor's metrics have."""
         found: dict[str, Control] = {}
         convention, seed = self._options.clip_convention, self._options.seed
-        if self._reference:
-            counts = (figure.num_images for cell in measured.values() for figure in cell.figures.values())
-            options = (self._info, self._reference, self._metrics, convention, seed, self._logits)
-            found[REAL] = real_control(max(counts, default=0), *options)
+        num_projections = self._options.mind_num_projections
+        counts = (figure.num_images for cell in measured.values() for figure in cell.figures.values())
+        most = max(counts, default=0)
+        for name, reference in self._references.items():
+            options = (self._info, reference, self._chosen, convention, seed, self._logits, name, num_projections)
+            found[real_row(name)] = real_control(most, *options)
         if self._reads_captions:
             first = next(iter(measured))
             images, syntax = self.images(first).held, self._run.cells[first].cell.sampling.prompt_syntax
             captions = [read_prompt(prompt, syntax).text for prompt in images.texts]
             words = (captions, self._caption_features)
             found[SHUFFLED] = shuffled_control(
-                images, *words, self._info, self._metrics, self._reference, convention, seed
+                images, *words, self._info, self._chosen, self._references, convention, seed
             )
+        if self._info.scores_fit:
+            found[SHUFFLED] = self._rescored(next(iter(measured)))
         return found
+
+    def _rescored(self, cell_id: str) -> Control:
+        shards, load = self._extracted.shards(cell_id), partial(load_extractor, self._spec)
+        rescore = partial(rescored, self._store, shards, self._info, load, default_cache())
+        what = (self.images(cell_id).held, rescore, self._info, self._chosen)
+        try:
+            return rescored_control(*what, self._options.clip_convention, self._options.seed)
+        except DarkroomError as error:
+            return Control({}, f"no row: {error}")
 
     def _caption_features(self, captions: Sequence[str]) -> np.ndarray:
         return cached_captions(captions, self._info, lambda: _read_captions(self._spec, captions), default_cache())
@@ -336,16 +374,16 @@ class _Measuring:
         if not metrics:
             return {}
         options = (metrics, self._options.clip_convention, self._options.seed)
-        return differences(cells, best, self._info, self._reference, *options, level=None)[cell_id]
+        num_projections = self._options.mind_num_projections
+        what = (cells, best, self._info, self._references)
+        return differences(*what, *options, level=None, num_projections=num_projections)[cell_id]
 
 
 def measured_reference(
-    reference: Reference, spec: ExtractorSpec, info: ExtractorInfo, progress: Progress
+    reference: Reference, load: Callable[[], Extractor], info: ExtractorInfo, progress: Progress
 ) -> ReferenceFeatures:
     """Features of a reference's images, most often from the user's cache."""
-    return reference_features(
-        reference, info, lambda: load_extractor(spec), default_cache(), lambda line: progress(ReferenceRead(line))
-    )
+    return reference_features(reference, info, load, default_cache(), lambda line: progress(ReferenceRead(line)))
 
 
 def _read_captions(spec: ExtractorSpec, captions: Sequence[str]) -> np.ndarray:

@@ -9,12 +9,16 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 from darkroom.api.annotations import check_options, option
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
+from darkroom.domain.policy import DROP, KEEP, REGENERATE, USUAL_ATTEMPTS
 from darkroom.domain.setting_values import as_builtin, as_number
 from darkroom.domain.settings import NUM_SEEDS, SETTINGS
+from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
+from darkroom.prompts.reading import FORMATS
 from darkroom.rendering.backends import BACKENDS
 from darkroom.rewriting.questions import INSTRUCTION
 from darkroom.storage.store import endpoint_of_no_store, is_remote
@@ -32,13 +36,14 @@ SEEDS: dict[str, Any] = {"low": 0, "high": NUM_SEEDS - 1}
 ENDPOINT_HELP = "Address of an S3 that is not Amazon's, such as http://127.0.0.1:9000; null: Amazon's."
 DEVICE_HELP = "Where models compute; auto: the fastest that this machine has."
 _REFERENCE_HELP = (
-    "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; "
-    "null: nothing."
+    "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; several "
+    "as {name: address}, whose figures are called clip.kid@name; null: nothing."
 )
 _CONVENTION_HELP = (
     "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
 )
-_STATISTICS_SEED_HELP = "What subsets and resamples are drawn from."
+_PROJECTIONS_HELP = "Random directions that MIND projects features on; a large number is slow and steady."
+_STATISTICS_SEED_HELP = "What subsets, resamples and MIND's directions are drawn from."
 
 
 GROW_HELP = (
@@ -78,6 +83,29 @@ class RowOptions:
 
 
 @dataclass(frozen=True)
+class ReadingOptions:
+    """As what files of prompts are read."""
+
+    format: str = option(
+        AUTO,
+        choices=FORMATS,
+        help="By their endings (auto), as lines with flags of AUTOMATIC1111's script and choices in braces (a1111), as "
+        "requests of OpenAI's Batch API (openai_batch), or as images, by the settings in them.",
+    )
+    wildcards: str | None = option(
+        None, is_place=True, help="Folder of lists for __name__ in lines of a1111: .txt, .yaml or .json; null: none."
+    )
+    num_draws: int = option(1, low=1, high=MANY, help="Prompts of a line with choices that has no --n_iter.")
+    draw_seed: int = option(0, **SEEDS, help="What choices in lines are drawn from.")
+    ignored: Sequence[str] = option(
+        (), help="Flags of a1111 that are no settings here and are carried as columns, such as [sd_model, styles]."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "prompts.")
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Where images go, and as what."""
 
@@ -99,9 +127,23 @@ class OutputOptions:
         help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
+    trajectory: bool = option(
+        False,
+        help="Whether it is stored how some images form: x_t and predicted x_0 of chosen steps, as pictures of at most "
+        f"{SIDE} pixels a side, in a PNG an image beside the images. These stay as they are.",
+    )
+    trajectory_prompts: int = option(
+        4, low=1, high=64, help="So many prompts, the first ones, whose first image in each cell has a trajectory."
+    )
+    trajectory_steps: Sequence[int] | None = option(
+        None,
+        help=f"Steps of trajectories, counted from 1, such as [1, 5, 20]; {MOST_STEPS} at most. null: {NUM_STEPS} from "
+        "the first to the last.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "output.")
+        self._check_trajectory()
         if self.uri is not None and has_credentials(self.uri):
             raise credentials_in("output.uri")
         if self.image_format == "png" and self.quality != OutputOptions.quality:
@@ -112,6 +154,28 @@ class OutputOptions:
         if self.endpoint_url is not None and not is_remote(self.uri or ""):
             where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
             raise endpoint_of_no_store(where)
+
+    def _check_trajectory(self) -> None:
+        steps = self.trajectory_steps
+        for name in ("trajectory_prompts", "trajectory_steps"):
+            if not self.trajectory and getattr(self, name) != getattr(OutputOptions, name):
+                value = _listed(getattr(self, name))
+                raise DarkroomError(
+                    f"output.{name}={value} does nothing without output.trajectory=true; give both, or leave it out"
+                )
+        if steps is None:
+            return
+        in_order = all(before < after for before, after in pairwise([0, *steps]))
+        if not steps or len(steps) > MOST_STEPS or not in_order:
+            raise DarkroomError(
+                f"output.trajectory_steps={_listed(steps)}: give 1 to {MOST_STEPS} steps, counted from 1, each once "
+                "and in order, such as [1, 5, 20]"
+            )
+
+
+def _listed(value: Any) -> Any:
+    """As the command line has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -409,10 +473,84 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class PolicyRule:
+    """What becomes of images by one of their scores: of those above or below a threshold; or, of several, the best."""
+
+    figure: str | None = option(None, help="The score of single images that decides, such as nsfw.score.")
+    above: float | None = option(None, help="Images with a higher score are refused.")
+    below: float | None = option(None, help="Images with a lower score are refused.")
+    then: str | None = option(
+        None,
+        choices=(KEEP, DROP, REGENERATE),
+        help="What becomes of a refused image: keep it and say so, drop it, which leaves a record without an image, or "
+        "regenerate it with the next sample index.",
+    )
+    attempts: int | None = option(
+        None, low=2, high=1000, help=f"Of regenerate: images made for one, at most; null: {USUAL_ATTEMPTS}."
+    )
+    otherwise: str | None = option(
+        None,
+        choices=(DROP, KEEP),
+        help="Of regenerate, once all are refused: drop, or keep the one that came nearest; null: drop.",
+    )
+    by: str | None = option(
+        None, help="In the place of figure: the score by which the best images are kept, such as clip_score."
+    )
+    keep: int | None = option(None, low=1, high=1000, help="Of by: so many images ...; null: 1.")
+    of: int | None = option(None, low=2, high=1000, help="Of by: ... of so many samples.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "policy.")
+        if self.by is not None:
+            self._refuse(("figure", "above", "below", "then", "attempts", "otherwise"), "by")
+            self._check_best()
+        elif self.figure is None:
+            raise DarkroomError(f"policy: an entry without figure and by; give {_POLICY_FORMS}")
+        else:
+            self._refuse(("keep", "of"), "figure")
+            self._check_rule()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is said, by name."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
+
+    def _refuse(self, names: Sequence[str], kind: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                raise DarkroomError(f"policy.{name}={getattr(self, name)}: is not of an entry with {kind}; give "
+                                    f"{_POLICY_FORMS}")  # fmt: skip
+
+    def _check_best(self) -> None:
+        if self.of is None:
+            raise DarkroomError(f"policy: {self.by} keeps the best, and of is missing: of how many; give of=4, say")
+        if (self.keep or 1) >= self.of:
+            raise DarkroomError(f"policy: keep={self.keep or 1} of {self.of} leaves nothing to choose; give more as of")
+
+    def _check_rule(self) -> None:
+        if (self.above is None) == (self.below is None):
+            what = "a threshold without a direction" if self.above is None else "above and below"
+            raise DarkroomError(f"policy: {self.figure} has {what}; give one of above=... and below=...")
+        threshold = self.above if self.above is not None else self.below
+        if threshold is not None and not math.isfinite(threshold):
+            raise DarkroomError(f"policy: {self.figure}: a threshold of {threshold}; give a number")
+        if self.then is None:
+            raise DarkroomError(f"policy: {self.figure} says not what then; give then=keep, drop or regenerate")
+        for name in ("attempts", "otherwise"):
+            if self.then != REGENERATE and getattr(self, name) is not None:
+                raise DarkroomError(f"policy.{name}={getattr(self, name)}: is of then=regenerate; leave it out")
+
+
+_POLICY_FORMS = "{figure: ..., above: ..., then: keep, drop or regenerate} or {keep: 1, of: 4, by: ...}"
+
+
+@dataclass(frozen=True)
 class EvaluationOptions:
     """What is measured, against what."""
 
-    reference: str | None = option(None, is_place=True, help=_REFERENCE_HELP)
+    reference: str | Sequence[str] | Mapping[str, str] | None = option(
+        None, is_place=True, is_several=True, help=_REFERENCE_HELP
+    )
     reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
     extractors: Sequence[str | Mapping[str, Any]] = option(
         ("demo_clip",),
@@ -430,6 +568,7 @@ class EvaluationOptions:
         "values too; null: by none.",
     )
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
+    mind_num_projections: int = option(1000, low=1, high=1_000_000, help=_PROJECTIONS_HELP)
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
     expect: Sequence[Expectation] = option(
         (),
@@ -451,9 +590,12 @@ class ComparisonOptions:
     extractors: Sequence[str | Mapping[str, Any]] | None = option(
         None, help="As in evaluate; null: those that the metrics name."
     )
-    reference: str | None = option(None, is_place=True, help=_REFERENCE_HELP)
+    reference: str | Sequence[str] | Mapping[str, str] | None = option(
+        None, is_place=True, is_several=True, help=_REFERENCE_HELP
+    )
     reference_endpoint_url: str | None = option(None, help=ENDPOINT_HELP)
     clip_convention: str = option("hessel", help=_CONVENTION_HELP)
+    mind_num_projections: int = option(1000, low=1, high=1_000_000, help=_PROJECTIONS_HELP)
     tolerance: float = option(0.0, low=0, high=1e12, help="By how much b may be worse, in each metric's own unit.")
     seed: int = option(0, **SEEDS, help=_STATISTICS_SEED_HELP)
 

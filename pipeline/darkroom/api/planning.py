@@ -8,9 +8,11 @@ from itertools import islice
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import likely_device, renderer_spec
-from darkroom.api.events import Noted, Progress, PromptsWritten, Warned
+from darkroom.api.events import Noted, Progress, PromptsReported, PromptsWritten, Warned
 from darkroom.api.footprint import Footprint, Memory, check_weights, estimated, footprint, measured
 from darkroom.api.growing import growth_of
+from darkroom.api.policies import check_policy, with_policy
+from darkroom.api.preflight import checked_report, write_preflight
 from darkroom.api.proving import cached_proof, check_proof, is_testable, limited, proof_of, tell_failed
 from darkroom.api.speeds import are_alike, keep_speed, settled_here
 from darkroom.api.warnings import warnings
@@ -18,6 +20,7 @@ from darkroom.api.watching import check_watching
 from darkroom.domain.certificates import Certificate
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.policy import Policy
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import ImageRequest, Sample, samples
 from darkroom.domain.settings import Sampling
@@ -64,15 +67,26 @@ class Plan:
     memory: Memory | None = None  # of a worker; None where it cannot be told
     compiling: str = ""  # whether models are compiled, and why; empty where nothing had to be decided
     price_per_hour: float | None = None  # of a worker
+    policy: Policy | None = None
 
     @property
     def num_images(self) -> int:
         return self.prompts.num_images
 
     @property
+    def num_made(self) -> int:
+        """Images that are made for these, at least: under a policy not all of them are kept."""
+        return self.policy.num_draws(self.num_images) if self.policy else self.num_images
+
+    @property
+    def max_attempts(self) -> int:
+        """By how much more there may be, as a factor."""
+        return self.policy.max_attempts if self.policy else 1
+
+    @property
     def total_price(self) -> float | None:
-        """Of all images, where the renderer takes a price."""
-        return None if self.price is None else self.price * self.num_images
+        """Of all images that are made at least, where the renderer takes a price."""
+        return None if self.price is None else self.price * self.num_made
 
     @property
     def num_bytes(self) -> float | None:
@@ -81,8 +95,8 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Of all workers together, about."""
-        return None if self.cost is None else self.cost.seconds * self.num_images / self.num_workers
+        """Of all workers together, about, for the images that are made at least."""
+        return None if self.cost is None else self.cost.seconds * self.num_made / self.num_workers
 
     @property
     def workers_cost(self) -> float | None:
@@ -92,13 +106,29 @@ class Plan:
         return cost_of(self.seconds * self.num_workers, self.price_per_hour)
 
 
-def plan(request: Request, progress: Progress, write_prompts_to: str | None = None) -> Plan:
-    """Check everything, load the model and try it. `write_prompts_to`: a Parquet file for the prompts."""
+def plan(
+    request: Request,
+    progress: Progress,
+    write_prompts_to: str | None = None,
+    report: str | None = None,
+    words: str | None = None,
+) -> Plan:
+    """Check everything, load the model and try it.
+
+    write_prompts_to: a Parquet file for the prompts.
+    report: a page that says what the prompts are like; "true": in the working folder.
+    words: a file of words that are looked for in prompts.
+    """
+    page, listed = checked_report(report, words)
     check_watching(request.engine, progress)
     device = likely_device(request.engine)
     found, store = _checked(request, device, progress)
+    found = with_policy(found, check_policy(found, None, progress))
     if write_prompts_to:
         progress(PromptsWritten(write_parquet(request.prompts.dataset, write_prompts_to), write_prompts_to))
+    if page is not None:
+        write_preflight(found, page, listed)
+        progress(PromptsReported(str(page)))
     if growth := growth_of(found, request.prompts.info(found.scan), store):
         progress(Noted(growth.text))
     check_weights(found, device)
@@ -128,6 +158,7 @@ def plan(request: Request, progress: Progress, write_prompts_to: str | None = No
         cost=cost,
         footprint=objects,
         price_per_hour=request.engine.price_per_hour,
+        policy=found.policy,
         price=plug_in.description.price if plug_in else None,
         is_tried=is_tried,
         certificate=certificate,

@@ -36,15 +36,25 @@ def plug_in_value(setting: Setting, given: Value, plug_in: PlugIn) -> Value:
 
 def check_plug_in_settings(sampling: Sampling, plug_in: PlugIn) -> None:
     """Raises DarkroomError for a size or a scheduler that it has not."""
-    schedulers = (DEFAULT, *plug_in.description.schedulers)
-    if sampling.scheduler not in schedulers:
-        raise DarkroomError(
-            f"sampling.scheduler={sampling.scheduler}: {plug_in.description.name} has no such; give one of "
-            f"{', '.join(schedulers)}"
-        )
+    _check_plug_in_scheduler(sampling.scheduler, plug_in)
     fault = plug_in.size_fault(sampling.height, sampling.width)
     if fault:
         raise DarkroomError(f"sampling.height={sampling.height}, sampling.width={sampling.width}: {fault}")
+
+
+def plug_in_fault(sampling: Sampling, plug_in: PlugIn) -> str | None:
+    """The same of a row: why it cannot be rendered."""
+    try:
+        _check_plug_in_scheduler(sampling.scheduler, plug_in, "its scheduler")
+    except DarkroomError as error:
+        return str(error)
+    return plug_in.size_fault(sampling.height, sampling.width)
+
+
+def _check_plug_in_scheduler(name: str, plug_in: PlugIn, said: str = "sampling.scheduler") -> None:
+    known = (DEFAULT, *plug_in.description.schedulers)
+    if name not in known:
+        raise DarkroomError(f"{said}={name}: {plug_in.description.name} has no such; give one of {', '.join(known)}")
 
 
 def check_columns(overriding: Iterable[str], plug_in: PlugIn) -> None:

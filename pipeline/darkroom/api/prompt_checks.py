@@ -1,5 +1,5 @@
 """Prompts looked at before anything is loaded, for every model that they are for: what they say beside their words, and
-numbers that rows have of their own, of steps, sizes and the like, against what the model takes.
+what rows have of their own, of steps, sizes, schedulers and the like, against what the model takes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from darkroom.api.cells import CheckedCell, check_numbers
 from darkroom.api.parts import no_lora
+from darkroom.api.plug_ins import plug_in_fault
 from darkroom.domain.adapters import unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.prompt_syntax import PLAIN, read_negative, read_prompt
@@ -16,11 +17,13 @@ from darkroom.domain.settings import Value
 from darkroom.prompts.dataset import RECORD, PromptDataset, PromptScan
 from darkroom.prompts.sources import shown
 from darkroom.rendering.description import SIZE
-from darkroom.rendering.inspected_model import check_prompt_syntax, makes_all_sizes, resized
+from darkroom.rendering.inspected_model import InspectedModel, check_prompt_syntax, makes_all_sizes, resized
+from darkroom.rendering.schedulers import check_scheduler
 
 _LIMITED = ("num_inference_steps", "clip_skip")  # of which the highest fits where all do
 _OF_REFINERS = ("num_inference_steps", "guidance_scale")
-_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_REFINERS))
+_OF_SCHEDULERS = ("scheduler", "eta")
+_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_REFINERS, *_OF_SCHEDULERS))
 _SHOWN = 3  # sizes in a message
 Numbers = tuple[tuple[str, Value], ...]
 LORA_TAGS = "<lora:...>"  # among the settings that rows have of their own, where prompts name LoRAs
@@ -43,14 +46,24 @@ class RowNumbers:
     def _look_at(self, own: Mapping[str, Any]) -> str:
         sampling, model = replace(self.item.cell.sampling, **own), self.item.model
         if model.plug_in:
-            return model.plug_in.size_fault(sampling.height, sampling.width) or ""
+            return plug_in_fault(sampling, model.plug_in) or ""
         try:
+            if "scheduler" in own:
+                check_row_scheduler(sampling.scheduler, model)
             check_numbers(sampling, model, "its ")
         except DarkroomError as error:
             return str(error)
         change = resized((sampling.height, sampling.width), model)
         self.resized |= {change: None} if change else {}
         return ""
+
+
+def check_row_scheduler(name: str, model: InspectedModel) -> None:
+    """As `check_scheduler`, of a row's own."""
+    try:
+        check_scheduler(name, model, "its scheduler")
+    except DarkroomError as error:
+        raise type(error)(f"{error}; prompts.columns.scheduler=null renders every row with the run's") from error
 
 
 def row_numbers(cells: Sequence[CheckedCell], scan: PromptScan) -> dict[str, RowNumbers]:
@@ -61,8 +74,12 @@ def row_numbers(cells: Sequence[CheckedCell], scan: PromptScan) -> dict[str, Row
 def _may_misfit(item: CheckedCell, scan: PromptScan) -> bool:
     own, model = scan.num_overriding.keys(), item.model
     if model.plug_in:
-        return bool(model.plug_in.description.sizes and own & {*SIZE})
-    if (own & {*SIZE} and not makes_all_sizes(model)) or (own & {*_OF_REFINERS} and model.identity.refiner):
+        return bool((model.plug_in.description.sizes and own & {*SIZE}) or "scheduler" in own)
+    if (
+        "scheduler" in own
+        or (own & {*SIZE} and not makes_all_sizes(model))
+        or (own & {*_OF_REFINERS} and model.identity.refiner)
+    ):
         return True
     most: dict[str, Any] = {name: int(scan.highest[name]) for name in _LIMITED if name in scan.highest}
     try:

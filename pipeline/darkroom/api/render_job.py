@@ -17,6 +17,7 @@ from darkroom.api.evaluation import CheckedEvaluation
 from darkroom.api.events import Profiled, Progress, Rendered, RenderingEnded, RenderingStarted
 from darkroom.api.growing import run_rows
 from darkroom.api.plug_ins import words_for
+from darkroom.api.policies import CheckedPolicy
 from darkroom.api.proving import limited
 from darkroom.api.run import Run
 from darkroom.api.speeds import SpeedKeeper
@@ -52,6 +53,7 @@ class RenderJob:
     certificates: Mapping[ModelIdentity, Certificate] = field(default_factory=dict)  # of `found.models`
     first_rows: frozenset[int] | None = None  # of the shards to render; None: all
     order: np.ndarray | None = None  # of the dataset's rows, as the run has them; None: they are in their places
+    policy: CheckedPolicy | None = None
 
     def blocks(self, start: int) -> Iterator[PromptBlock]:
         """The run's rows as its shards number them, from `start` on."""
@@ -106,7 +108,8 @@ class RenderJob:
             limited(spec, self.certificates.get(spec.model.identity))
             for spec in renderer_specs(self.found, self.engine)
         )
-        extractors = self.evaluation.specs(device) if self.evaluation else ()
+        looking = self.evaluation or self.policy
+        extractors = looking.specs(device) if looking else ()
         return WorkerSpec(
             self.info,
             tuple(specs),

@@ -25,6 +25,7 @@ from darkroom.api.growing import grown, growth_of, order_of
 from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault
 from darkroom.api.measuring import EvaluationResult, extract_for, measure
 from darkroom.api.options import AUTO, EngineOptions
+from darkroom.api.policies import check_policy, with_policy
 from darkroom.api.proving import is_testable, proofs_of, settled_proofs
 from darkroom.api.render_job import RenderJob, render_shards, renderer_specs
 from darkroom.api.run import Run
@@ -80,6 +81,8 @@ def render(request: Request, progress: Progress) -> RenderResult:
         progress(Warned(text))
     weight_bytes = check_weights(found, likely_device(request.engine))
     evaluation = check_evaluation(request.evaluation, progress) if request.evaluation else None
+    policy = check_policy(found, evaluation, progress)
+    found = with_policy(found, policy)
     if request.halving:
         check_halving(request.halving, evaluation)
     if evaluation:
@@ -95,9 +98,9 @@ def render(request: Request, progress: Progress) -> RenderResult:
             check_first_round(found, request.halving, evaluation, run)
     with started(request.engine) as engine:
         if engine.device != likely_device(request.engine):
-            found = check(request, engine.device)
+            found = with_policy(check(request, engine.device), policy)
             weight_bytes = check_weights(found, engine.device)
-        job = _claimed(found, store, engine, evaluation, weight_bytes, progress)
+        job = replace(_claimed(found, store, engine, evaluation, weight_bytes, progress), policy=policy)
         if request.halving:
             return render_whole(*halved(job, request.halving))
         if request.grid:

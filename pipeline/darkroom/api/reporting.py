@@ -1,14 +1,21 @@
 """The page that shows a run."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from darkroom.api.options import GridImageOptions
 from darkroom.api.run import Run, check_writable
+from darkroom.domain.errors import DarkroomError
+from darkroom.evaluation.figures import read_evaluations
+from darkroom.evaluation.reference import Images, decode
+from darkroom.evaluation.reference_opening import open_references
 from darkroom.reporting.building import ReportOptions, build
 from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.publishing import publish, report_files
+from darkroom.reporting.trajectories import ReferencePicture
 from darkroom.runs.files import REPORT_PREFIX
-from darkroom.storage.store import open_store, parse_spec
+from darkroom.storage.store import Store, StoreError, open_store, parse_spec
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,28 @@ def write_report(
     else:
         store, prefix = open_store(parse_spec(out, endpoint_url)), ""
         store.check()
-    options = ReportOptions(num_prompts, ".." if out is None else None, grid.columns, grid.num_prompts)
+    href, find = ".." if out is None else None, partial(_reference_picture, run.store)
+    options = ReportOptions(num_prompts, href, grid.columns, grid.num_prompts, find)
     content = build(run.store, run.info, run.cells, options)
     place = publish(report_files(content), store, prefix)
     return Report(place, bool(content.metrics), store.describe(prefix + GRID) if content.grid else None)
+
+
+def _reference_picture(store: Store) -> ReferencePicture | str | None:
+    """The first image of what the run was last measured against, of several references of the first that has images;
+    or why it cannot be had. None where there is none."""
+    found = [each for each in read_evaluations(store) if each.options.get("reference")]
+    if not found:
+        return None
+    given: Any = found[-1].options["reference"]
+    endpoint_url: Any = found[-1].options.get("reference_endpoint_url")
+    called = {metric.reference for metric in found[-1].metrics.values() if metric.reference}
+    try:
+        for reference in open_references(given, endpoint_url).values():
+            if isinstance(reference.source, Images):
+                name = called.pop() if len(called) == 1 else reference.name
+                file = next(file for block in reference.source.blocks() for file in block.files())
+                return ReferencePicture(name, decode(file))
+    except (DarkroomError, StoreError, OSError, StopIteration) as error:
+        return f"How the picture forms, without forward noising: a reference image cannot be read here: {error}"
+    return None

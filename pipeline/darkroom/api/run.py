@@ -29,6 +29,7 @@ from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.runs.opening import open_whole
+from darkroom.runs.policy_counts import PolicyCount
 from darkroom.runs.reading import CellState, Commits, Pace, as_in_cell, states
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
@@ -85,6 +86,11 @@ class RunStatus:
     def errors(self) -> Counter[str]:
         """Reasons of records that are not ok."""
         return sum((cell.errors for cell in self.cells.values()), Counter())
+
+    @property
+    def policy(self) -> PolicyCount:
+        """What the run's policy did; of a run without one, all images are accepted."""
+        return sum((cell.policy for cell in self.cells.values()), PolicyCount())
 
     @property
     def unfinished(self) -> dict[str, CellState]:

@@ -93,7 +93,7 @@ class SpeedKeeper:
         """Hears what `listen` hears, and hands it on."""
 
         def hear(event: Event) -> None:
-            if isinstance(event, ShardDone) and isinstance(event.task, ShardTask) and event.report.num_ok:
+            if isinstance(event, ShardDone) and isinstance(event.task, ShardTask) and event.report.num_made:
                 cell = event.task.cell
                 self._cells[cell.cell_id] = cell
                 self._reports[event.worker, cell.cell_id].append(event.report)
@@ -106,8 +106,8 @@ class SpeedKeeper:
             cell = self._cells[cell_id]
             spec = self._specs.get(cell.model.base)
             if self._is_on and spec and others:
-                seconds = sum(each.render_s for each in others) / sum(each.num_ok for each in others)
-                keep_speed(spec, cell.sampling, seconds, first.render_s - seconds * first.num_ok)
+                seconds = sum(each.render_s for each in others) / sum(each.num_made for each in others)
+                keep_speed(spec, cell.sampling, seconds, first.render_s - seconds * first.num_made)
 
 
 # What is assumed -----------------------------------------------------------------------------------------------------

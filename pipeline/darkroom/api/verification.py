@@ -23,17 +23,20 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, Sample
+from darkroom.domain.trajectories import steps_text
 from darkroom.engine.device import LoadedModel, batches
+from darkroom.engine.shard import with_trajectory
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.encoding import decode, pixels_digest
+from darkroom.runs.encoding import CONTENT_TYPES, decode, pixels_digest
 from darkroom.runs.images import StoredObject, image_bytes, stored_objects
-from darkroom.runs.layouts import as_rendered, encode_image
+from darkroom.runs.layouts import as_rendered, encode_image, encode_trajectory
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
+from darkroom.runs.trajectories import StoredTrajectory, is_recorded, recorded_trajectories, stored_trajectories
 from darkroom.storage.store import Store
 
 _AT_ONCE = 64  # images held in memory while they are repaired
@@ -45,6 +48,7 @@ class Rerendered:
 
     data: bytes  # its file
     pixels_sha256: str
+    trajectory: bytes | None = None  # the file of how it formed, where that was asked for
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,18 @@ class StoredCheck:
 
     num_images: int
     num_damaged: int
+    num_trajectories: int = 0
+    num_trajectories_damaged: int = 0
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of images that were not what their records say."""
+    """What became of images, and of trajectories, that were not what their records say."""
 
     num_damaged: int
     num_left: int  # that are as they were
+    num_trajectories_damaged: int = 0
+    num_trajectories_left: int = 0
 
 
 def verify(
@@ -112,7 +120,16 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
         num_damaged += len(item.damages)
         for image_id, reason in item.damages.items():
             progress(ImageDamaged(image_id, run.store.describe(item.key), reason))
-    return StoredCheck(num_images, num_damaged)
+    faults = [item.fault for item in _told_trajectories(run, progress)]
+    return StoredCheck(num_images, num_damaged, len(faults), len([*filter(None, faults)]))
+
+
+def _told_trajectories(run: Run, progress: Progress) -> Iterator[StoredTrajectory]:
+    """All that records name; each that is damaged is told."""
+    for item in stored_trajectories(run.store, recorded_trajectories(run.store, run.info)):
+        if item.fault:
+            progress(ImageDamaged(item.record.image_id, run.store.describe(item.key), f"its trajectory: {item.fault}"))
+        yield item
 
 
 def repair(
@@ -137,7 +154,22 @@ def repair(
             for image_id in item.damages:
                 place, reason = run.store.describe(item.key), left.get(image_id, "")
                 progress(ImageDamaged(image_id, place, reason, is_repaired=image_id not in left))
-    return Repair(num_damaged, num_left)
+    return Repair(num_damaged, num_left, *_repair_trajectories(run, rerenderer, progress))
+
+
+def _repair_trajectories(run: Run, rerenderer: "Rerenderer", progress: Progress) -> tuple[int, int]:
+    """(damaged ones, those that stay so). Only bytes with the recorded digest are put back."""
+    stored = stored_trajectories(run.store, recorded_trajectories(run.store, run.info))
+    damaged, left = [item.record for item in stored if item.fault], 0
+    for record, made in rerenderer.images(damaged, with_trajectories=True):
+        data, key = made.trajectory if made else None, record.trajectory_key or ""
+        is_right = is_recorded(record, data)
+        if data is not None and is_right:
+            run.store.put(key, data, CONTENT_TYPES["png"])
+        left += not is_right
+        reason = "its trajectory is another one when it is made again" if data else "it could not be rendered again"
+        progress(ImageDamaged(record.image_id, run.store.describe(key), reason, is_repaired=is_right))
+    return len(damaged), left
 
 
 def _portions(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
@@ -211,8 +243,11 @@ class Rerenderer:
         self._loaded = LoadedModel(self._load)
         self._told: set[tuple[str | None, ...]] = set()
 
-    def images(self, records: Sequence[Record]) -> Iterator[tuple[Record, Rerendered | None]]:
-        """Each record with its image as it is made now; None where it could not be rendered."""
+    def images(
+        self, records: Sequence[Record], with_trajectories: bool = False
+    ) -> Iterator[tuple[Record, Rerendered | None]]:
+        """Each record with its image as it is made now, and with its trajectory where both are asked for; None where it
+        could not be rendered."""
         groups: dict[_How, list[Record]] = defaultdict(list)
         for record in records:
             model = cell_of(self._run.cells, record.cell_id).model
@@ -221,13 +256,17 @@ class Rerenderer:
         for how in groups:  # all are found, and trusted, before anything is rendered
             self._model(how.model)
         for how, group in groups.items():
-            yield from self._rendered(how, group)
+            yield from self._rendered(how, group, with_trajectories)
 
-    def _rendered(self, how: _How, group: Sequence[Record]) -> Iterator[tuple[Record, Rerendered | None]]:
+    def _rendered(
+        self, how: _How, group: Sequence[Record], with_trajectories: bool
+    ) -> Iterator[tuple[Record, Rerendered | None]]:
         renderer = self._loaded.get(how)
         by_id = {record.image_id: record for record in group}
         info = renderer.info
         samples = [recorded_sample(record, cell_of(self._run.cells, record.cell_id)) for record in group]
+        if with_trajectories:
+            samples = [with_trajectory(each, self._run.info.output) for each in samples]
         for batch in batches(samples, info):
             images = renderer.render([item.request for item in batch])
             for item, image in zip(batch, images, strict=True):
@@ -242,7 +281,9 @@ class Rerenderer:
         # An older record's file says nothing of its scheduler's options.
         scheduler = image.scheduler if record.scheduler_config else None
         file = encode_image(request, image.pixels, model, self._run.info.output, scheduler)
-        return Rerendered(file.data, pixels_digest(image.pixels))
+        found = image.trajectory
+        forming = encode_trajectory(found.pixels, steps_text(found.steps)) if found else None
+        return Rerendered(file.data, pixels_digest(image.pixels), forming)
 
     def _load(self, how: _How) -> Renderer:
         """By torch where OpenVINO is not at hand, which `_tell_how` says."""

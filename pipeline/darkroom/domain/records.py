@@ -8,22 +8,24 @@ from typing import Any
 from darkroom.domain.adapters import JOIN, NO_LORA, Active, active_loras, tagged_loras
 from darkroom.domain.identity import Cell, image_id, image_seed
 from darkroom.domain.prompt_syntax import PLAIN, ReadPrompt, read_negative, read_prompt
-from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS, SETTINGS, Sampling, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, NUM_SEEDS, ROW_SETTINGS, SETTINGS, Sampling, Value
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.
 ROW_COLUMNS: dict[str, type] = {"prompt_id": str, **{each.name: each.kind for each in ROW_SETTINGS}}
-# Those that prompt files may say since a later version; an older one carried a column of that name unread.
-LATER_COLUMNS = tuple(each.name for each in ROW_SETTINGS if each.of_image and each.has_neutral)
+# Those that prompt files could say in the first version, and those that they may say since a later one: an older
+# version carried a column of such a name unread.
+_FIRST_COLUMNS = ("guidance_scale", "num_inference_steps", "height", "width", "negative_prompt")
+LATER_COLUMNS = tuple(each.name for each in ROW_SETTINGS if each.of_image and each.name not in _FIRST_COLUMNS)
 _IMAGE_NAMES = frozenset(each.name for each in IMAGE_SETTINGS)
 _NO_LORAS: dict[str, Any] = {name: SETTINGS[name].neutral for name in ("lora", "lora_weight")}
 OK = "ok"  # the image is there
 FAILED = "failed"  # it could not be rendered; `error` says why, `retry` tries again
 INVALID = "invalid"  # its prompt row cannot be rendered; `error` says why
-FILTERED = "filtered"  # the renderer refuses its prompt or its image by its content policy; `error` says which
+FILTERED = "filtered"  # the renderer's content policy or the run's policy refuses its images; `error` says why
 # Records without an image that nothing but another prompt or model mends, each with what is said of so many.
 STAYING = {
     INVALID: "{} images are of invalid prompt rows, {}; their records say why",
-    FILTERED: "{} images are refused by a content policy, {}; their records say why",
+    FILTERED: "{} images are refused by a policy, {}; their records say why",
 }
 
 
@@ -47,6 +49,7 @@ class ImageRequest:
     seed: int  # of a CPU torch.Generator, one each
     sampling: Sampling
     adapters: Active = ()  # LoRAs that it is made with
+    trajectory: tuple[int, ...] | None = None  # steps, from 1, whose state is wanted too; (): a spread; None: of none
 
     @property
     def read_prompt(self) -> ReadPrompt:
@@ -89,6 +92,18 @@ def samples(row: PromptRow, cell: Cell, run_seed: int, num_images_per_prompt: in
         noise = image_seed(run_seed if seed is None else seed, row.prompt_id, index, row_seed)
         name = image_id(cell.cell_id, row.prompt_id, index, noise)
         yield Sample(row, index, ImageRequest(name, row.prompt, noise, sampling, adapters))
+
+
+def resampled(sample: Sample, index: int, cell: Cell, run_seed: int) -> Sample:
+    """The image of the same row with another sample index, whose seed goes by where this one's came from: the run or
+    the cell, or the row itself."""
+    row, request, own = sample.row, sample.request, cell.sampling.seed
+    seed = run_seed if own is None else own
+    is_digest = request.seed == image_seed(seed, row.prompt_id, sample.sample_index)
+    row_seed = None if is_digest else (request.seed - sample.sample_index) % NUM_SEEDS
+    noise = image_seed(seed, row.prompt_id, index, row_seed)
+    name = image_id(cell.cell_id, row.prompt_id, index, noise)
+    return Sample(row, index, replace(request, image_id=name, seed=noise))
 
 
 def row_sampling(row: PromptRow, cell: Cell) -> Sampling:
@@ -166,6 +181,13 @@ class Record:
     model_parts: str | None = None  # what was added to the model for this image: JSON, a list; None: nothing
     openvino_version: str | None = None  # of OpenVINO, that computed the denoiser; None: torch did
     scheduler_config: str | None = None  # JSON: class and options of the scheduler as loaded; None: none, or older
+    policy_scores: str | None = None  # JSON: the image's scores that the run's policy asked for; None: none
+    policy_reason: str | None = None  # why the policy might have refused an image that it kept; None: it did not
+    policy_rejected: str | None = None  # JSON: images that were made in this one's place and not kept; None: none
+    trajectory_key: str | None = None  # object that holds its trajectory, a PNG of x_t above predicted x_0 ...
+    trajectory_sha256: str | None = None
+    trajectory_bytes: int | None = None
+    trajectory_steps: str | None = None  # ... with these steps as columns: JSON, as `trajectories.steps_text` makes it
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -295,6 +295,7 @@ class Sampling:
         None,
         from_model=True,
         older_default="default",
+        row=True,
         label="Sampler",
         help="Sampler by its usual name, such as ddim or dpmpp_2m_karras; default: the one in the model's files; null: "
         "what its card or a LoRA's says, else default.",

@@ -254,7 +254,7 @@ class InlineFeatures:
         for part in (*(part.result() for part in self._parts), *self._unreadable):
             for extractor_id, features in part.items():
                 found.setdefault(extractor_id, []).append(features)
-        return {extractor_id: _in_order(joined_features(parts), stored) for extractor_id, parts in found.items()}
+        return {extractor_id: in_order(joined_features(parts), stored) for extractor_id, parts in found.items()}
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -266,7 +266,7 @@ class InlineFeatures:
         return {each.info.extractor_id: features for each, features in zip(extractors, found, strict=True)}
 
 
-def _in_order(whole: ShardFeatures, stored: Mapping[str, str]) -> ShardFeatures:
+def in_order(whole: ShardFeatures, stored: Mapping[str, str]) -> ShardFeatures:
     """In the order of `stored`, whatever order the images came in."""
     found = whole.of(stored)
     return replace(found, sha256s=tuple(stored[image_id] for image_id in found.image_ids))

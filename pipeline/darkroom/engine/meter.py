@@ -50,6 +50,7 @@ class State:
     worker_s: float  # of all workers, from the begin of their loading
     cost: float | None  # of these seconds; None where no price was given
     stalled: str  # empty where nothing is
+    num_rejected: int = 0  # images that were made besides, and not kept by the run's policy
 
     def __str__(self) -> str:
         """One line of a log."""
@@ -64,6 +65,7 @@ class State:
             "" if self.device_busy is None else f"devices {100 * self.device_busy:.0f} % busy",
             "" if self.seconds_since_commit is None else f"last commit {duration(self.seconds_since_commit)} ago",
             f"{self.num_failed} failed" if self.num_failed else "",
+            f"{self.num_rejected} more made and rejected" if self.num_rejected else "",
             f"{self.num_store_retries} store calls made again" if self.num_store_retries else "",
             f"{self.num_elsewhere} more by other commands" if self.num_elsewhere else "",
             "" if self.cost is None else f"cost {self.cost:.3g}",
@@ -159,6 +161,7 @@ class Meter:
                 worker_s=self._worker_s,
                 cost=None if price is None else cost_of(self._worker_s, price),
                 stalled=self._stalled(now),
+                num_rejected=self.summary.rejected.total(),
             )
 
     def _count_workers(self, now: float) -> None:

@@ -4,6 +4,7 @@ Encoding and uploading release the interpreter's lock, so a bounded pool of thre
 """
 
 import json
+import math
 import socket
 import threading
 import time
@@ -16,13 +17,24 @@ from darkroom import __version__
 from darkroom.domain.adapters import parts_used
 from darkroom.domain.errors import redacted
 from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.policy import Rejected, Scores, rejected_text, scores_text
 from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample
 from darkroom.domain.settings import Value
+from darkroom.domain.trajectories import steps_text
 from darkroom.engine.extraction import InlineFeatures
-from darkroom.rendering.renderer import RenderedImage, RendererInfo
+from darkroom.rendering.renderer import RenderedImage, RendererInfo, Trajectory
 from darkroom.runs.encoding import EncodedImage, pixels_digest
-from darkroom.runs.layouts import CONTAINERS, Placed, as_rendered, encode_image, place_container, place_image
+from darkroom.runs.layouts import (
+    CONTAINERS,
+    Placed,
+    as_rendered,
+    encode_image,
+    encode_trajectory,
+    place_container,
+    place_image,
+    place_trajectory,
+)
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import Store
 
@@ -49,6 +61,12 @@ class Outcome:
     cost: float | None = None
     notes: Mapping[str, Value] = field(default_factory=dict)
     scheduler: str | None = None  # class and options, as JSON
+    scores: Scores | None = None  # that the run's policy asked for
+    reason: str = ""  # why the policy might have refused it
+    rejected: tuple[Rejected, ...] = ()  # made in its place, and not kept
+    is_dropped: bool = False  # by the policy
+    trajectory: Placed | None = None  # how it formed
+    trajectory_steps: str | None = None  # and at which steps, as JSON
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,7 @@ class Destination:
     model: ModelIdentity
     suffix: str = ""  # of the names of what is stored
     features: InlineFeatures | None = None  # where they are made as images are encoded
+    is_held: bool = False  # images are placed later, once they are chosen
 
 
 class EncoderPool:
@@ -109,12 +128,30 @@ class EncoderPool:
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
+        if image.trajectory:
+            outcome = self._with_trajectory(outcome, image.trajectory, where.suffix)
         if where.features:
             where.features.add(encoded, sample.request.read_prompt.text, image.pixels)
-        if self._output.layout in CONTAINERS:
-            return replace(outcome, encoded=encoded)
+        outcome = replace(outcome, encoded=encoded)
+        return outcome if where.is_held else self._placed(outcome, where.suffix)
+
+    def place(self, outcome: Outcome, suffix: str) -> Future[Outcome]:
+        """Store an image that was held, where it is an object of its own."""
+        return self._threads.submit(self._placed, outcome, suffix)
+
+    def _placed(self, outcome: Outcome, suffix: str) -> Outcome:
+        if outcome.encoded is None or self._output.layout in CONTAINERS:
+            return outcome
         with self._profile.span("put"):
-            return replace(outcome, placed=place_image(self._store, encoded, self._output.image_format, where.suffix))
+            placed = place_image(self._store, outcome.encoded, self._output.image_format, suffix)
+        return replace(outcome, encoded=None, placed=placed)
+
+    def _with_trajectory(self, outcome: Outcome, trajectory: Trajectory, suffix: str) -> Outcome:
+        steps = steps_text(trajectory.steps)
+        data = encode_trajectory(trajectory.pixels, steps)
+        with self._profile.span("put"):
+            placed = place_trajectory(self._store, outcome.sample.request.image_id, data, suffix)
+        return replace(outcome, trajectory=placed, trajectory_steps=steps)
 
 
 def put_container(
@@ -132,7 +169,7 @@ def put_container(
 
 def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
     """What lay in the way of an attempt's objects: its shard is committed, so nothing can name that now."""
-    placed = [outcome.placed for outcome in outcomes if outcome.placed]
+    placed = [each for outcome in outcomes for each in (outcome.placed, outcome.trajectory) if each]
     store.delete({place.superseded for place in placed if place.superseded})
 
 
@@ -149,7 +186,9 @@ class Provenance:
 
 
 def record(outcome: Outcome, provenance: Provenance) -> Record:
+    """Its cost is also that of images that were made in its place."""
     row, request, placed = outcome.sample.row, outcome.sample.request, outcome.placed
+    trajectory = outcome.trajectory
     parts = parts_used(provenance.model.parts, request.adapters)
     return Record(
         image_id=request.image_id,
@@ -188,13 +227,25 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         device_id=provenance.info.device_id,
         worker=provenance.worker,
         is_seeded=provenance.info.is_seeded,
-        render_cost=outcome.cost,
+        render_cost=_cost(outcome),
         render_notes=json.dumps(dict(outcome.notes), ensure_ascii=False, sort_keys=True) if outcome.notes else None,
         proved=provenance.info.is_proved,
         model_parts=json.dumps([part.facts for part in parts]) if parts else None,
         openvino_version=provenance.info.versions.get("openvino"),
         scheduler_config=outcome.scheduler,
+        policy_scores=scores_text(outcome.scores),
+        policy_reason=outcome.reason or None,
+        policy_rejected=rejected_text(outcome.rejected),
+        trajectory_key=trajectory.key if trajectory else None,
+        trajectory_sha256=trajectory.sha256 if trajectory else None,
+        trajectory_bytes=trajectory.size_bytes if trajectory else None,
+        trajectory_steps=outcome.trajectory_steps,
     )
+
+
+def _cost(outcome: Outcome) -> float | None:
+    costs = [each for each in (outcome.cost, *(other.cost for other in outcome.rejected)) if each is not None]
+    return math.fsum(costs) if costs else None
 
 
 def _status(outcome: Outcome) -> str:
@@ -202,4 +253,4 @@ def _status(outcome: Outcome) -> str:
         return OK
     if outcome.sample.row.error:
         return INVALID
-    return FILTERED if outcome.is_filtered else FAILED
+    return FILTERED if outcome.is_filtered or outcome.is_dropped else FAILED

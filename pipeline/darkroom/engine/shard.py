@@ -6,14 +6,17 @@ failed, and replaces the manifest that it read; what it stores is named after th
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
 from darkroom.domain.identity import Cell, Shard
+from darkroom.domain.policy import read_rejected
 from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample, samples
+from darkroom.engine.choosing import Place
 from darkroom.engine.outcomes import Provenance
 from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask
 from darkroom.runs import manifest
@@ -21,7 +24,7 @@ from darkroom.runs.encoding import size_fault
 from darkroom.runs.files import manifest_key
 from darkroom.runs.manifest import extra_columns, to_records, to_table
 from darkroom.runs.reading import recorded_sample
-from darkroom.runs.run import RunInfo, to_metadata
+from darkroom.runs.run import OutputInfo, RunInfo, to_metadata
 from darkroom.storage.store import NotFound, Store
 
 
@@ -38,7 +41,8 @@ class ShardWork:
     samples: Sequence[Sample]  # to be rendered, in order of their records
     attempt: int  # as records say it
     suffix: str  # of the names of what is stored
-    makes_features: bool  # where the worker makes features inline
+    puts_features: bool  # where the worker makes features inline
+    places: Sequence[Place]  # of the samples among their rows' images
     extras: pa.Table  # the other columns of the samples' prompt rows, in the same order
     commit: Callable[
         [Sequence[Record], Provenance], bool
@@ -54,7 +58,27 @@ def fresh_shard(store: Store, run: RunInfo, task: ShardTask, attempt: int) -> Sh
     ]
     extras = task.extras.take(pa.array([position for position, _ in found], pa.int64()))
     commit = partial(_commit, store, run, task.shard, extras)
-    return ShardWork(task.shard, task.cell, [sample for _, sample in found], attempt, "", True, extras, commit)
+    wanted = [with_trajectory(sample, run.output) for _, sample in found]
+    places = _places([sample.row.row for sample in wanted])
+    return ShardWork(task.shard, task.cell, wanted, attempt, "", True, places, extras, commit)
+
+
+def _places(rows: Sequence[int]) -> list[Place]:
+    """Of all images of some rows, each by its row's number."""
+    counts, seen = Counter(rows), Counter[int]()
+    found = []
+    for row in rows:
+        found.append(Place(seen[row], counts[row]))
+        seen[row] += 1
+    return found
+
+
+def with_trajectory(sample: Sample, output: OutputInfo) -> Sample:
+    """The sample, asking for its trajectory where it is one of those that the run stores them of: the first image of
+    each of the first rows."""
+    if not output.trajectory_prompts or sample.row.row >= output.trajectory_prompts or sample.sample_index:
+        return sample
+    return replace(sample, request=replace(sample.request, trajectory=tuple(output.trajectory_steps or ())))
 
 
 def _commit(
@@ -77,7 +101,7 @@ def _proven(run: RunInfo, shard: Shard, records: Sequence[Record], provenance: P
     }
 
 
-def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
+def retried_shard(store: Store, output: OutputInfo, task: RetryTask, attempt: int) -> ShardWork:
     """The samples of a committed shard's failed records."""
     try:
         before = store.get(manifest_key(task.shard))
@@ -87,10 +111,13 @@ def retried_shard(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     records = to_records(table)
     failed = [index for index, record in enumerate(records) if record.status == FAILED]
     attempt += max((record.attempt for record in records), default=0)
-    wanted = [recorded_sample(records[index], task.cell) for index in failed]
+    of_rows = _places([record.row for record in records])
+    places = [of_rows[index] for index in failed]
+    wanted = [with_trajectory(recorded_sample(records[index], task.cell), output) for index in failed]
     suffix = f"-{hashlib.sha256(before).hexdigest()[:16]}"
     commit = partial(_revise, store, task.shard, before, table, records, failed)
-    return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, extra_columns(table.take(failed)), commit)
+    extras = extra_columns(table.take(pa.array(failed, pa.int64())))  # none where another command mended all
+    return ShardWork(task.shard, task.cell, wanted, attempt, suffix, False, places, extras, commit)
 
 
 def _nothing_failed(store: Store, task: RetryTask, attempt: int) -> ShardWork:
@@ -99,7 +126,7 @@ def _nothing_failed(store: Store, task: RetryTask, attempt: int) -> ShardWork:
     Raises NotFound where there is no copy.
     """
     none = extra_columns(manifest.read(store, task.shard).slice(0, 0))
-    return ShardWork(task.shard, task.cell, [], attempt, "", False, none, lambda records, provenance: False)
+    return ShardWork(task.shard, task.cell, [], attempt, "", False, [], none, lambda records, provenance: False)
 
 
 def _revise(
@@ -129,15 +156,18 @@ def fault(sample: Sample, image_format: str) -> str | None:
 def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) -> ShardReport:
     """Of the records that an attempt made, one a sample."""
     failed = [record for record in records if record.status != OK]
+    rejected = [each for record in records for each in read_rejected(record.policy_rejected)]
+    seconds = [record.render_s or 0.0 for record in records] + [each.render_s or 0.0 for each in rejected]
     return ShardReport(
         num_ok=len(records) - len(failed),
         num_failed=len(failed),
-        num_bytes=sum(record.bytes or 0 for record in records),
-        render_s=sum(record.render_s or 0.0 for record in records),
+        num_bytes=sum((record.bytes or 0) + (record.trajectory_bytes or 0) for record in records),
+        render_s=sum(seconds),
         wall_s=0.0,
         is_first=is_first,
         num_invalid=sum(record.status == INVALID for record in records),
         num_filtered=sum(record.status == FILTERED for record in records),
+        rejected=dict(Counter(each.reason for each in rejected)),
         cost=math.fsum(record.render_cost or 0.0 for record in records),
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
         resized=tuple(_resized(records, wanted)),

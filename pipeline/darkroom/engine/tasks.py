@@ -3,6 +3,7 @@
 Plain data that travels to any process.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -88,7 +89,8 @@ class ShardReport:
     num_loads: int = 0  # models loaded for it, the worker's first one apart
     is_first: bool = True  # False: another attempt had committed the shard already, and its records stand
     num_invalid: int = 0  # of those that failed: rows of which no image was wanted
-    num_filtered: int = 0  # of those that failed: refused by a content policy
+    num_filtered: int = 0  # of those that failed: refused by a policy
+    rejected: Mapping[str, int] = field(default_factory=dict)  # why images were not kept by the run's policy -> so many
     cost: float = 0.0  # of its images, where their renderer has a price
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
     resized: tuple[str, ...] = field(default=())  # sizes that the model changed, such as "1920x1080 to 1920x1072"
@@ -97,6 +99,11 @@ class ShardReport:
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
     stage_s: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds of the shard's thread at it
     files: Sequence[Any] = ()  # of a shard that was exported: `exporting.shards.ExportedFile`
+
+    @property
+    def num_made(self) -> int:
+        """Images, those that were not kept too."""
+        return self.num_ok + sum(self.rejected.values())
 
 
 class TaskRunner(Protocol):
@@ -221,7 +228,8 @@ class Summary:
     num_ok: int = 0
     num_failed: int = 0  # records whose status is not ok
     num_invalid: int = 0  # of these, rows of which no image was wanted
-    num_filtered: int = 0  # of these, refused by a content policy
+    num_filtered: int = 0  # of these, refused by a policy
+    rejected: Counter[str] = field(default_factory=Counter)  # why images were not kept by the run's policy
     cost: float = 0.0  # of images, where their renderer has a price
     num_bytes: int = 0
     num_shards: int = 0
@@ -243,6 +251,7 @@ class Summary:
                 self.num_failed += report.num_failed
                 self.num_invalid += report.num_invalid
                 self.num_filtered += report.num_filtered
+                self.rejected.update(report.rejected)
                 self.cost += report.cost
                 self.num_bytes += report.num_bytes
                 self.num_shards += 1

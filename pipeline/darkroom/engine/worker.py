@@ -6,14 +6,29 @@ may be in flight at once, each in a thread of its caller: the second takes the d
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
+
+import pyarrow as pa
 
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import OFF, Doing, Profile
+from darkroom.domain.records import Sample, resampled
+from darkroom.engine.choosing import Wanted, chosen, digests
 from darkroom.engine.device import Device, Load, batches
-from darkroom.engine.extraction import InlineFeatures, Lane, LoadExtractors, Scoring, columns_read, prompt_rows
+from darkroom.engine.extraction import (
+    InlineFeatures,
+    Lane,
+    LoadExtractors,
+    Scoring,
+    columns_read,
+    in_order,
+    prompt_rows,
+)
 from darkroom.engine.outcomes import (
     Destination,
     EncoderPool,
@@ -26,10 +41,14 @@ from darkroom.engine.outcomes import (
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
 from darkroom.engine.tasks import ExportTask, FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, start_scorers
-from darkroom.rendering.renderer import Compiled
-from darkroom.runs.features import put_features
+from darkroom.rendering.renderer import Compiled, RendererInfo
+from darkroom.runs.features import ShardFeatures, joined_features, put_features
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
+
+Made = tuple[
+    RendererInfo, list[Outcome], Callable[[Mapping[str, str]], dict[str, ShardFeatures]]
+]  # the outcome of each place; and of image_id -> file's digest the features by extractor_id
 
 
 class Worker:
@@ -56,7 +75,8 @@ class Worker:
         self._profile = profile
         self._new_compiled = new_compiled
         self._name = name
-        self._turn = threading.Lock()  # one shard's batches at a time on the device
+        self._turn = threading.RLock()  # one shard's batches at a time on the device
+        self._under_way = Counter[ModelIdentity]()  # shards by the model that they need
         self._counting = threading.Lock()
         self._retries_reported, self._loads_reported = 0, 1
         self._doing = Doing()
@@ -84,7 +104,7 @@ class Worker:
         started = time.perf_counter()
         self._doing.taken()  # of a try that failed
         if isinstance(task, RetryTask):
-            done = self.render_shard(retried_shard(self._store, task, attempt))
+            done = self.render_shard(retried_shard(self._store, self._run.output, task, attempt))
         else:
             done = self.render_shard(fresh_shard(self._store, self._run, task, attempt))
         num_retries, num_loads = self._counts()
@@ -99,43 +119,27 @@ class Worker:
         """
         # Read. One sample an image; where one cannot be rendered, the reason becomes its record.
         image_format = self._run.output.image_format
-        faults = {sample.request.image_id: fault(sample, image_format) for sample in work.samples}
-        renderable = [sample for sample in work.samples if not faults[sample.request.image_id]]
-        features = self._inline_features(work) if work.makes_features else None
-        where = Destination(work.cell.model, work.suffix, features)
-        pending: dict[str, Future[Outcome]] = {}
+        faults = [fault(sample, image_format) for sample in work.samples]
+        wanted = zip(work.samples, work.places, faults, strict=True)
+        renderable = [(sample, place) for sample, place, reason in wanted if not reason]
 
-        # Render. The device is one shard's at a time; this thread gives it a batch, and waits for the pixels.
-        ready_s = time.time()
-        with self._turn:
-            self._doing.add("waiting for the device", time.time() - ready_s)
-            renderer = self._device.model(work.cell.model.base)
-            info = renderer.info
-            for batch in batches(renderable, info):
-                started = time.perf_counter()
-                with self._doing.at("rendering"):
-                    images = self._device.render(renderer, batch, ready_s)
-                render_s = (time.perf_counter() - started) / len(batch)
-
-                # Encode and put. A bounded pool does both, while the next batch is rendered, of this shard or another.
-                with self._doing.at("encoding and storing images"):
-                    for sample, image in zip(batch, images, strict=True):
-                        pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
-                ready_s = time.time()
+        # Render, encode and put; under a policy image by image as they are chosen.
+        make = self._made if self._run.policy is None else self._chosen
+        with self._counted(work.cell.model.base):
+            info, made, features_of = make(work, renderable)
 
         # Gather. One outcome a sample, in order; in some layouts all images are one object, put here.
-        with self._doing.at("encoding and storing images"):
-            done = {image_id: future.result() for image_id, future in pending.items()}
+        ends = iter(made)
         outcomes = [
-            done.get(sample.request.image_id) or Outcome(sample, error=faults[sample.request.image_id])
-            for sample in work.samples
+            Outcome(sample, error=reason) if reason else next(ends)
+            for sample, reason in zip(work.samples, faults, strict=True)
         ]
         name = f"{work.shard.shard_id}{work.suffix}"
         with self._doing.at("storing images"):
             outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
-        if features:
+        if work.puts_features:
             stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
-            for extractor_id, found in features.of(stored).items():
+            for extractor_id, found in features_of(stored).items():
                 put_features(self._store, extractor_id, work.shard, found)
 
         # Commit. The manifest is put last, and conditionally: images and records become visible together, and once.
@@ -149,16 +153,95 @@ class Worker:
             remove_superseded(self._store, outcomes)
         return report(records, work.samples, is_first)
 
+    def _made(self, work: ShardWork, places: Sequence[Wanted]) -> Made:
+        """The image of each place."""
+        wanted = [sample for sample, _ in places]
+        features = self._inline_features(work, wanted) if work.puts_features else None
+        info, made = self._batches(work, wanted, Destination(work.cell.model, work.suffix, features))
+        return info, made, features.of if features else lambda _: {}
+
+    def _chosen(self, work: ShardWork, places: Sequence[Wanted]) -> Made:
+        """The image of each place that the run's policy keeps, of as many rounds of images as that takes."""
+        policy = self._run.policy
+        assert policy is not None
+        info, _ = self._batches(work, [], Destination(work.cell.model))
+        resample = partial(resampled, cell=work.cell, run_seed=self._run.seed)
+        ends: list[Future[Outcome]] = []
+        found: dict[str, list[ShardFeatures]] = {}
+        with ExitStack() as turn:
+            make = partial(self._looked_at, work, turn)
+            for kept, features in chosen(policy, places, resample, make, info.batch_size):
+                ends += [self._encoders.place(outcome, work.suffix) for outcome in kept]
+                for extractor_id, part in features.items():
+                    found.setdefault(extractor_id, []).append(part)
+        with self._doing.at("storing images"):
+            made = [end.result() for end in ends]
+        joined = {extractor_id: joined_features(parts) for extractor_id, parts in found.items()}
+        return info, made, lambda stored: {each: in_order(features, stored) for each, features in joined.items()}
+
+    def _looked_at(
+        self, work: ShardWork, turn: ExitStack, wanted: Sequence[Sample]
+    ) -> tuple[list[Outcome], dict[str, ShardFeatures]]:
+        """Images that are encoded and not yet put, in order, and what the extractors make of those that are there."""
+        features = self._inline_features(work, wanted)
+        assert features is not None, "a policy without extractors"
+        where = Destination(work.cell.model, work.suffix, features, is_held=True)
+        _, outcomes = self._batches(work, wanted, where, turn)
+        with self._doing.at("scoring images"):
+            return outcomes, features.of(digests(wanted, outcomes))
+
+    def _batches(
+        self, work: ShardWork, wanted: Sequence[Sample], where: Destination, turn: ExitStack | None = None
+    ) -> tuple[RendererInfo, list[Outcome]]:
+        """Render images and hand them to the pool that encodes and puts them; one outcome each, in order.
+
+        `turn`: keeps the device where a shard that waits for it would have another model loaded meanwhile.
+        """
+        pending: dict[str, Future[Outcome]] = {}
+        # The device is one shard's at a time; this thread gives it a batch, and waits for the pixels.
+        ready_s = time.time()
+        with self._turn:
+            self._doing.add("waiting for the device", time.time() - ready_s)
+            renderer = self._device.model(work.cell.model.base)
+            for batch in batches(wanted, renderer.info):
+                started = time.perf_counter()
+                with self._doing.at("rendering"):
+                    images = self._device.render(renderer, batch, ready_s)
+                render_s = (time.perf_counter() - started) / len(batch)
+
+                # A bounded pool encodes and puts, while the next batch is rendered, of this shard or another.
+                with self._doing.at("encoding and storing images"):
+                    for sample, image in zip(batch, images, strict=True):
+                        pending[sample.request.image_id] = self._encoders.submit(sample, image, render_s, where)
+                ready_s = time.time()
+            if turn is not None and len(self._under_way) > 1:
+                turn.enter_context(self._turn)
+        with self._doing.at("encoding and storing images"):
+            return renderer.info, [pending[sample.request.image_id].result() for sample in wanted]
+
+    @contextmanager
+    def _counted(self, base: ModelIdentity) -> Iterator[None]:
+        with self._counting:
+            self._under_way[base] += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._under_way = +(self._under_way - Counter({base: 1}))
+
     def longest(self) -> tuple[str, float] | None:
         """The stage that one of its threads has been at for longest, with the seconds; None where all are idle."""
         return self._doing.longest()
 
-    def _inline_features(self, work: ShardWork) -> InlineFeatures | None:
+    def _inline_features(self, work: ShardWork, wanted: Sequence[Sample]) -> InlineFeatures | None:
+        """Of images of the shard's rows; None where nothing makes them."""
         if not self._lanes:
             return None
-        names = [(sample.row.prompt_id, sample.sample_index) for sample in work.samples]
-        told = prompt_rows(names, work.extras, columns_read(self._extractors))
-        rows = {sample.request.image_id: row for sample, row in zip(work.samples, told, strict=True)}
+        names = [(sample.row.prompt_id, sample.sample_index) for sample in wanted]
+        places = {sample.row.row: place for place, sample in enumerate(work.samples)}
+        extras = work.extras.take(pa.array([places[sample.row.row] for sample in wanted], pa.int64()))
+        told = prompt_rows(names, extras, columns_read(self._extractors))
+        rows = {sample.request.image_id: row for sample, row in zip(wanted, told, strict=True)}
         return InlineFeatures(self._lanes, self._run.output.image_format, self._profile, rows)
 
     def _counts(self) -> tuple[int, int]:

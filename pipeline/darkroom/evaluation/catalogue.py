@@ -1,22 +1,26 @@
 """Every metric there is: its name, its definition, and the function that measures it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation import inputs
-from darkroom.evaluation.figures import RATERS
+from darkroom.evaluation.figures import AGAINST, RATERS, kind_of, reference_of
 from darkroom.evaluation.inputs import DUPLICATE_COSINE, MOST_COMPARED, NEAREST_K, Measured, MetricInputs
 from darkroom.evaluation.reference_free import named_convention
+from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS
 from darkroom.runs.features import ExtractorInfo
 
 INCEPTION = "inception_v3"
 
 _FIXED = "; the reference is taken as fixed"
-_OF_INFLUENCE = "95 % of Student's about its root, from the images' influences added up by prompt, wider for their skew"
-_OF_DELETION = "95 % of Student's, from the figures without each image, added up by prompt, wider for their skew"
+_OF_DELETION = (
+    "95 % of Student's of the logarithm of what is a squared distance, from the figures without each prompt's images, "
+    "wider for their skew"
+)
+_OF_DERIVATIVE = _OF_DELETION.replace("figures without each prompt's images", "images' influences added up by prompt")
 _OF_MEAN = "95 % of Student's of the mean over images, added up by prompt, wider for their skew; Wilson's of a share"
 _OF_SHARE = "95 % of Wilson's, of as many draws as vary as prompts do"
 _NO_RESAMPLES = "none: a resample repeats images, and a repeated image is its own nearest neighbour"
@@ -35,6 +39,7 @@ class Definition:
     needs_reference: bool = True
     needs_reference_features: bool = False  # each image is compared with each, of MOST_COMPARED a set at most
     compares_own: bool = False  # so are the images among themselves
+    is_even: bool = False  # as many images of either set as the smaller one has
     needs_captions: bool = False
     of_joint_space: bool = False  # of extractors that put captions into the pictures' space
     of_all: bool = False  # of all images, however many; the others of those that are held in memory
@@ -60,7 +65,7 @@ _FRECHET = Definition(
     title="Fréchet distance",
     higher_is_better=False,
     convention="|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), ddof 1; Dowson and Landau 1982, Heusel et al. 2017",
-    interval=_OF_DELETION.replace("Student's", "Student's about its root") + _FIXED,
+    interval=_OF_DELETION + _FIXED,
     measure=inputs.measure_frechet,
     of_all=True,
     lowest=0.0,
@@ -86,7 +91,7 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="unbiased MMD^2 over all pairs of different prompts, as far as these are known, kernel "
         "(x . y / d + 1)^3, not scaled; Binkowski et al. 2018",
-        interval=_OF_INFLUENCE + _FIXED,
+        interval=_OF_DELETION + _FIXED,
         measure=inputs.measure_kid,
         needs_reference_features=True,
     ),
@@ -95,10 +100,22 @@ CATALOGUE: Mapping[str, Definition] = {
         higher_is_better=False,
         convention="1000 MMD^2 of features of unit length over pairs of different prompts, as far as these are known, "
         "Gaussian kernel, sigma 10; Jayasumana et al. 2024",
-        interval=_OF_INFLUENCE + _FIXED,
+        interval=_OF_DELETION + _FIXED,
         measure=inputs.measure_cmmd,
         needs_reference_features=True,
         of_joint_space=True,
+    ),
+    "mind": Definition(
+        title="MIND",
+        higher_is_better=False,
+        convention="3 d times the squared 2-Wasserstein distance of the features projected on {num_projections} random "
+        "directions, their mean, of as many images of either set; Berthet et al. 2026",
+        interval=f"{_OF_DERIVATIVE}; the reference and the directions are taken as fixed",
+        measure=inputs.measure_mind,
+        needs_reference_features=True,
+        is_even=True,
+        default=False,
+        lowest=0.0,
     ),
     "precision": Definition(
         title="Precision",
@@ -161,7 +178,7 @@ CATALOGUE: Mapping[str, Definition] = {
         title="Vendi score",
         higher_is_better=True,
         convention="effective number of different images, cosine kernel, order 1; Friedman and Dieng 2023",
-        interval=_OF_DELETION,
+        interval=_OF_DELETION.replace("what is a squared distance", "its logarithm"),
         measure=inputs.measure_vendi,
         needs_reference=False,
         lowest=1.0,
@@ -216,9 +233,9 @@ _INCEPTION_NAMES = {"frechet": "fid", "frechet_infinity": "fid_infinity"}  # wha
 
 
 def definition(name: str, extractor: ExtractorInfo) -> Definition:
-    """Of a metric of `metrics_for`: a scorer's scores are each the mean of one of its features."""
+    """Of a metric of `metrics_for`, against whichever reference: a scorer's scores are each the mean of one feature."""
     if not extractor.is_scorer:
-        return CATALOGUE[name]
+        return CATALOGUE[kind_of(name)]
     column, score = next(pair for pair in enumerate(extractor.named_scores) if pair[1].name == name)
     mean = CATALOGUE["score"]
     return replace(
@@ -242,48 +259,52 @@ def check_scores(extractor: ExtractorInfo) -> None:
             )
 
 
-def default_metrics(extractor: ExtractorInfo, has_reference: bool) -> list[str]:
-    """Names of the metrics that are measured where nobody names any: those that the extractor is made for."""
-    return [
-        name
-        for name in metrics_for(extractor)
-        if definition(name, extractor).default and (has_reference or not definition(name, extractor).needs_reference)
-    ]
+def default_metrics(extractor: ExtractorInfo, references: Collection[str]) -> list[str]:
+    """Names of the metrics that are measured where nobody names any: those that the extractor is made for.
+
+    `references`: names of those that there are, "" for one without a name; without any, no metric that needs one.
+    """
+    names = [name for name in metrics_for(extractor) if definition(name, extractor).default]
+    having = [name for name in names if references or not definition(name, extractor).needs_reference]
+    return [full for name in having for full in _full_names(name, extractor, references)]
 
 
-def checked_metrics(metrics: Sequence[str], extractor: ExtractorInfo) -> list[str]:
+def checked_metrics(metrics: Sequence[str], extractor: ExtractorInfo, references: Collection[str] = ("",)) -> list[str]:
     """The same names, each once, as the extractor calls them. A DarkroomError for one that is not known or not for it.
 
-    Names stand without their extractor; `frechet` of inception_v3 is `fid`.
+    Names stand without their extractor; `frechet` of inception_v3 is `fid`. Against each of several references one
+    that names none.
     """
-    names = dict.fromkeys(_name_for(name, extractor) for name in metrics)
-    for name in names:
-        if name not in metrics_for(extractor):
+    for name in metrics:
+        if _name_for(name, extractor) not in metrics_for(extractor):
             can = ", ".join(metrics_for(extractor))
             raise DarkroomError(
                 f"metrics: {name} is not defined for {extractor.called}; of its features there are {can}"
             )
-    return list(names)
+    return list(dict.fromkeys(full for name in metrics for full in _full_names(name, extractor, references)))
 
 
-def metrics_by_extractor(metrics: Sequence[str], extractors: Sequence[ExtractorInfo]) -> dict[str, list[str]]:
+def metrics_by_extractor(
+    metrics: Sequence[str], extractors: Sequence[ExtractorInfo], references: Collection[str] = ("",)
+) -> dict[str, list[str]]:
     """Extractor's name -> names of its metrics, of names such as `clip.kid`, or `kid` for all that have it.
 
-    A DarkroomError for a name that no extractor has, and for an extractor that is left with none.
+    Against each of several references those that name none. A DarkroomError for a name that no extractor has, and for
+    an extractor that is left with none.
     """
     found: dict[str, dict[str, None]] = {extractor.called: {} for extractor in extractors}
     for text in metrics:
         of_extractor, _, name = text.rpartition(".")
         having = [
-            (extractor.called, _name_for(name, extractor))
+            extractor
             for extractor in extractors
             if of_extractor in ("", extractor.called) and _name_for(name, extractor) in metrics_for(extractor)
         ]
         if not having:
             can = ", ".join(f"{extractor.called}.{one}" for extractor in extractors for one in metrics_for(extractor))
             raise DarkroomError(f"metrics: no {text!r} of these extractors; there are {can}")
-        for extractor_name, metric in having:
-            found[extractor_name][metric] = None
+        for extractor in having:
+            found[extractor.called] |= dict.fromkeys(checked_metrics([name], extractor, references))
     for extractor in extractors:
         if not found[extractor.called]:
             can = ", ".join(metrics_for(extractor))
@@ -308,15 +329,33 @@ def metrics_for(extractor: ExtractorInfo) -> list[str]:
     ]
 
 
-def convention(found: Definition, clip_convention: str) -> str:
+def convention(found: Definition, clip_convention: str, num_projections: int = NUM_PROJECTIONS) -> str:
     """Formula, scale and source. A DarkroomError for a convention of the CLIP score that is not known."""
     words = named_convention(clip_convention).words
     if found.needs_captions:
         return f"{clip_convention}: {words}"
     if found.is_compared:
-        return f"{found.convention}; at most {MOST_COMPARED:,} images a side"
+        said = found.convention.format(num_projections=f"{num_projections:,}")
+        return f"{said}; at most {MOST_COMPARED:,} images a side"
     return found.convention
 
 
 def _name_for(metric: str, extractor: ExtractorInfo) -> str:
-    return _INCEPTION_NAMES.get(metric, metric) if extractor.name == INCEPTION else metric
+    """Without its reference."""
+    kind = kind_of(metric)
+    return _INCEPTION_NAMES.get(kind, kind) if extractor.name == INCEPTION else kind
+
+
+def _full_names(metric: str, extractor: ExtractorInfo, references: Collection[str]) -> list[str]:
+    """Of a known metric: with the reference that it names, or with each that there is."""
+    kind, named = _name_for(metric, extractor), reference_of(metric)
+    known = [name for name in references if name]
+    if not named:
+        needs_name = definition(kind, extractor).needs_reference and known
+        return [f"{kind}{AGAINST}{name}" for name in known] if needs_name else [kind]
+    if not definition(kind, extractor).needs_reference:
+        raise DarkroomError(f"metrics: {metric}: {kind} is against no reference; leave {AGAINST}{named} out")
+    if named not in known:
+        there = f"there are {', '.join(known)}" if known else f"none has a name; leave {AGAINST}{named} out"
+        raise DarkroomError(f"metrics: {metric}: no reference is called {named}; {there}")
+    return [f"{kind}{AGAINST}{named}"]

@@ -11,6 +11,8 @@ from darkroom.evaluation.reference_free import NUM_SPLITS
 _TOLD_BIAS = 0.1  # of the value: a smaller one goes without saying
 _IMAGES_A_KIND = 10  # of which Vendi's bias is some 5 %
 _USUAL_OF_INCEPTION_SCORE = 50_000  # images
+_USUAL_OF_MIND = 5000  # images of either set: what papers state it of
+_TOLD_ERROR = 0.05  # of the value: a smaller one goes without saying
 _CEILING = 0.95  # of a share
 _ONLY = "compare it only among cells of as many images"
 
@@ -52,6 +54,17 @@ def _cmmd(case: _Case) -> Iterator[str]:
         )
 
 
+def _mind(case: _Case) -> Iterator[str]:
+    count, found = case.inputs.num_compared, case.found
+    if count < _USUAL_OF_MIND:
+        yield f"of {count:,} images of either set, and papers state it of {_USUAL_OF_MIND:,}: fewer raise it; {_ONLY}"
+    if found.error > _TOLD_ERROR * found.value:
+        yield (
+            f"its {case.inputs.num_projections:,} directions leave it uncertain by more than {_TOLD_ERROR:.0%}, which "
+            "its interval leaves out; give more as mind_num_projections"
+        )
+
+
 def _vendi(case: _Case) -> Iterator[str]:
     count = case.inputs.num_held
     if count < _IMAGES_A_KIND * case.found.value:
@@ -89,6 +102,7 @@ _CAUTIONS: Mapping[str, Callable[[_Case], Iterator[str]]] = {
     "fid_infinity": _frechet_infinity,
     "frechet_infinity": _frechet_infinity,
     "cmmd": _cmmd,
+    "mind": _mind,
     "vendi": _vendi,
     "inception_score": _inception_score,
     "recall": _recall,

@@ -190,7 +190,15 @@ def _info(spec: ExtractorSpec, hello: Hello, lines: Sequence[str]) -> ExtractorI
     code = f"sha256:{hashlib.sha256(chr(10).join(parts).encode(errors='replace')).hexdigest()}"
     about = f"{hello.name} {hello.version}"
     return ExtractorInfo(
-        spec.name, about, "none", len(scores), is_scorer=True, code=code, scores=scores, columns=columns
+        spec.name,
+        about,
+        "none",
+        len(scores),
+        is_scorer=True,
+        code=code,
+        scores=scores,
+        columns=columns,
+        reads_captions=hello.reads_prompt,
     )
 
 

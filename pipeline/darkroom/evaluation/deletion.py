@@ -7,10 +7,19 @@ is the derivative in the image's weight; what is left is integrated by the trape
 exponentially (Trefethen and Weideman 2014): 1e-8 at steps of 1.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 _BELOW, _ABOVE = 30, 16  # of log s: how far the integral goes on beside the eigenvalues' logarithms
 _CLOSEST = 1e-12  # of 1 - g to 0: an image that alone spans a dimension has a g of 1, which rounding may pass
+
+
+class Deletions(NamedTuple):
+    """What a figure of n images loses without each of them: the jackknife."""
+
+    influence: np.ndarray  # (n,) float64, see `resampling`: by how much it is larger with each image, n - 1 times
+    bias: float  # by how much it is larger than over endlessly many images, about: Quenouille 1956
 
 
 def root_losses(eigenvalues: np.ndarray, squares: np.ndarray, weight: float) -> np.ndarray:

@@ -28,7 +28,7 @@ class ExtractorSpec:
 
     name: str = "demo_clip"  # one of opening.EXTRACTORS, module:function of a plug-in, or what a command is called
     source: str | None = None  # of the weights: a file, a folder or a hub id; None: where the name's own lie
-    resize: str | None = None  # tf1, torch, torch-aa or clean; None: inception_v3 takes clean, others their processor's
+    resize: str | None = None  # tf1, torch, torch-aa, clean, or dgm-eval of dinov2; None: their processor's, or clean
     device: str = "cpu"  # cpu, cuda or mps
     batch_size: int = 32  # images in every call of the network, padding included
     command: str | None = None  # of a scorer in a process of its own: its program and arguments, as a shell splits them

@@ -94,6 +94,8 @@ def comparison_table(metrics: Mapping[str, Metric], gaps: Mapping[str, Gap], tol
     headings = ["metric", "", "a", "b", "b - a", "95 % interval", "verdict"]
     rows = [_comparison_row(metrics[name], gap, tolerance) for name, gap in gaps.items()]
     about = [f"{name}: {metrics[name].convention}" for name in gaps]
+    shown = [metrics[name] for name in gaps]
+    about += [*_pixels(shown), *_references(shown)]
     about += wrap(f"{ABOUT_INTERVALS} {ABOUT_COMPARISON}", _WIDTH)
     warnings = [f"warning: {name}: {line}" for name, gap in gaps.items() for line in gap.warnings]
     return "\n".join([text_table(Table(headings, rows)), "", *about, *warnings])
@@ -217,11 +219,21 @@ def _notes(metrics: Sequence[Metric], cells: Mapping[str, Figures], controls: Co
     about = [f"{metric.name}: {metric.convention}" for metric in metrics]
     if any(_have_intervals(figures.values()) for figures in cells.values()):
         about += wrap(ABOUT_INTERVALS + (f" {ABOUT_GAPS}" if len(cells) > 1 else ""), _WIDTH)
-    about += [f"compared with {name}" for name in dict.fromkeys(metric.reference for metric in metrics) if name]
+    about += [*_pixels(metrics), *_references(metrics)]
     about += [f"{name}: {control.note}" for name, control in controls.items()]
     of = f" ({{}} of {len(cells)} cells)" if len(cells) > 1 else ""
     warnings = _warnings(metrics, cells).items()
     return [*about, *(f"warning: {', '.join(names)}: {line}{of.format(count)}" for (line, count), names in warnings)]
+
+
+def _pixels(metrics: Iterable[Metric]) -> list[str]:
+    """How pictures reach each network, which published figures agree with or not."""
+    ways = dict.fromkeys((metric.extractor, metric.resize) for metric in metrics)
+    return [f"pixels of {extractor}: {resize}" for extractor, resize in ways if resize not in ("", "none")]
+
+
+def _references(metrics: Iterable[Metric]) -> list[str]:
+    return [f"compared with {name}" for name in dict.fromkeys(metric.compared_with for metric in metrics) if name]
 
 
 def _warnings(metrics: Sequence[Metric], cells: Mapping[str, Figures]) -> dict[tuple[str, int], list[str]]:

@@ -1,6 +1,7 @@
 """Figures of a run's cells and gaps between cells, from metric to page: the types, and their JSON beside the run.
 
-A figure stands under its metric's name, such as demo_clip.clip_score: extractor and metric.
+A figure stands under its metric's name, such as demo_clip.clip_score: extractor and metric; where references have
+names, with that of the one it is against, such as demo_clip.kid@photos.
 """
 
 import json
@@ -15,6 +16,7 @@ from darkroom.runs.reading import PresentImages
 from darkroom.storage.store import Store
 
 T = TypeVar("T")
+AGAINST = "@"  # what stands before the name of a reference
 RATERS = "raters"  # what figures of people's votes are called by, in the place of an extractor
 ABOUT_INTERVALS = (
     "Intervals, of 95 %, cover the figure of other prompts like these and other images of them, as many as here; the "
@@ -24,11 +26,21 @@ ABOUT_GAPS = "Those of differences from the best cell hold for all cells of a co
 ABOUT_COMPARISON = "Those of differences hold for all metrics of a comparison at once."
 
 
+def kind_of(name: str) -> str:
+    """Of a metric's name, with its extractor or without: which metric it is, such as kid."""
+    return name.rpartition(".")[2].partition(AGAINST)[0]
+
+
+def reference_of(name: str) -> str:
+    """Of a metric's name: which reference it is against; empty for one without a name, and for none."""
+    return name.rpartition(".")[2].partition(AGAINST)[2]
+
+
 @dataclass(frozen=True)
 class Metric:
     """How a figure is defined."""
 
-    name: str  # such as demo_clip.clip_score
+    name: str  # such as demo_clip.clip_score, or demo_clip.kid@photos
     title: str  # for people
     higher_is_better: bool
     convention: str  # formula, scale and source
@@ -40,6 +52,12 @@ class Metric:
     reference: str  # images that it compares with, for people; empty without
     reference_digest: str  # of their features; empty without
     column: int | None = None  # of a scorer's features, that it is the mean of; None: of no scorer, or not stored
+
+    @property
+    def compared_with(self) -> str:
+        """The reference, with its name where it has one; empty without."""
+        named = reference_of(self.name)
+        return f"{named}: {self.reference}" if named else self.reference
 
 
 @dataclass(frozen=True)

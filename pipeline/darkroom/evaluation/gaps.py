@@ -16,9 +16,9 @@ from enum import Enum
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.catalogue import checked_metrics, definition, metrics_for
+from darkroom.evaluation.catalogue import definition, metrics_for
 from darkroom.evaluation.figures import Gap, Metric
-from darkroom.evaluation.inputs import MOST_COMPARED, Measured, MetricInputs, ReferenceSet, pair_names
+from darkroom.evaluation.inputs import MOST_COMPARED, Measured, MetricInputs, References, by_name, pair_names
 from darkroom.evaluation.measuring import (
     MeasuredCell,
     chosen_metrics,
@@ -36,6 +36,7 @@ from darkroom.evaluation.resampling import (
     joint_margins_of_pairs,
     least_error,
 )
+from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS
 from darkroom.runs.features import ExtractorInfo, Pair, PairedFeatures
 
 # (base's cell_id, other cell's, figures' names) -> the other's gaps by name, over the images that both have.
@@ -77,12 +78,13 @@ def differences(
     cells: Mapping[str, PairedFeatures],
     base: str,
     extractor: ExtractorInfo,
-    reference: ReferenceSet | None,
+    reference: References,
     metrics: Sequence[str] | None,
     clip_convention: str,
     seed: int,
     most_compared: int = MOST_COMPARED,
     level: float | None = LEVEL,
+    num_projections: int = NUM_PROJECTIONS,
 ) -> dict[str, dict[str, Gap]]:
     """Of every cell but the base: figure's name -> gap, over the images that both have. Cells by one extractor.
 
@@ -96,11 +98,16 @@ def differences(
     for cell_id, cell in cells.items():
         if cell_id != base:
             images, others = aligned(cells[base], cell)
-            options = (reference, clip_convention, seed)
-            first, other = (
-                MetricInputs(each, *options, most_compared=most_compared, prompts=images.prompts)
-                for each in (images.images, others.images)
+            inputs = MetricInputs(
+                images.images,
+                reference,
+                clip_convention,
+                seed,
+                most_compared=most_compared,
+                prompts=images.prompts,
+                num_projections=num_projections,
             )
+            first, other = inputs, replace(inputs, images=others.images)
             chosen = paired_metrics(metrics, extractor, reference)
             names = [name for name in chosen if _is_ranked(name, metrics, first, extractor)]
             pair_ids = first.images.image_ids
@@ -166,13 +173,11 @@ def _widths(moved: Mapping[str, Measured], level: float, seed: int) -> dict[str,
     return found
 
 
-def paired_metrics(
-    metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: ReferenceSet | None
-) -> list[str]:
+def paired_metrics(metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: References) -> list[str]:
     """Names as the extractor calls them. A DarkroomError for a named one that has no interval to compare by."""
+    names = chosen_metrics(metrics, extractor, by_name(reference))
     if metrics is None:
-        return [name for name in chosen_metrics(None, extractor, reference) if definition(name, extractor).has_interval]
-    names = checked_metrics(metrics, extractor)
+        return [name for name in names if definition(name, extractor).has_interval]
     for name in names:
         if not definition(name, extractor).has_interval:
             can = ", ".join(other for other in metrics_for(extractor) if definition(other, extractor).has_interval)

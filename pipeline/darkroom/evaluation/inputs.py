@@ -4,7 +4,7 @@ What several metrics share (moments, neighbourhoods, the images that are compare
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -13,7 +13,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.evaluation.frechet import extrapolated_fid, frechet_distance, frechet_influence
+from darkroom.evaluation.frechet import extrapolated_fid, frechet_deletions, frechet_distance
 from darkroom.evaluation.gathering import Totals
 from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
@@ -25,10 +25,11 @@ from darkroom.evaluation.reference_free import (
     inception_score,
     prompt_diversity,
     softmax,
-    vendi_influence,
+    vendi_deletions,
     vendi_score,
 )
-from darkroom.evaluation.resampling import by_prompt, sample_keys, subset
+from darkroom.evaluation.resampling import by_prompt, design_effect, sample_keys, subset
+from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence
 from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
@@ -62,12 +63,22 @@ class ReferenceSet(Protocol):
     def gaussian(self) -> Gaussian: ...
 
 
+References = ReferenceSet | Mapping[str, ReferenceSet] | None  # one, some by their names, or none
+
+
+def by_name(references: References) -> Mapping[str, ReferenceSet]:
+    """ "" is the name of one that has none."""
+    if references is None:
+        return {}
+    return references if isinstance(references, Mapping) else {"": references}
+
+
 @dataclass(frozen=True, eq=False)
 class MetricInputs:
     """A set of images, the reference, and what else a metric may ask for."""
 
     images: ImageFeatures  # those that are held in memory
-    reference: ReferenceSet | None
+    reference: References  # metrics take one: see `against`
     clip_convention: str  # a name of reference_free.CLIP_CONVENTIONS
     seed: int  # of subsets and resamples
     logits: Logits | None = None
@@ -77,6 +88,27 @@ class MetricInputs:
     most_compared: int = MOST_COMPARED
     prompts: Sequence[str] | None = None  # of each image held; None: not known
     share_of_prompts: float = 1.0  # of all images' prompts, those of images held
+    num_projections: int = NUM_PROJECTIONS  # of MIND
+    whole: "MetricInputs | None" = None  # that these are a view of
+
+    def against(self, name: str) -> "MetricInputs":
+        """Beside the one reference of this name; the same each time, so that what was computed once is kept."""
+        if not isinstance(self.reference, Mapping):
+            return self
+        if name not in self._views:
+            self._views[name] = replace(self, reference=self.reference.get(name), whole=self)
+        return self._views[name]
+
+    @cached_property
+    def even(self) -> "MetricInputs":
+        """As many images of either set as the smaller one has, of those that are compared."""
+        if self.reference is None or self.reference.features is None:  # type: ignore[union-attr]
+            return self
+        return replace(self, most_compared=min(self.num_compared, self.num_reference_compared), whole=self)
+
+    @cached_property
+    def _views(self) -> "dict[str, MetricInputs]":
+        return {}
 
     @property
     def num_images(self) -> int:
@@ -130,6 +162,8 @@ class MetricInputs:
     @cached_property
     def moments(self) -> FeatureMoments:
         """Of all images."""
+        if self.whole:
+            return self.whole.moments
         return self.totals.moments if self.totals else FeatureMoments.of(self.images.features)
 
     @cached_property
@@ -165,11 +199,12 @@ class MetricInputs:
     @cached_property
     def compared_prompts(self) -> Prompts:
         """Of both sets; few are enough to leave pairs of one prompt out."""
-        return Prompts.of(
+        found = Prompts.of(
             _several(_taken(self.prompts, self.compared_rows)),
             _several(_taken(self._needed_reference.prompts, self.reference_compared_rows)),
             (len(self.compared_rows), len(self.reference_compared_rows)),
         )
+        return replace(found, are_sample=self.sampled_prompts is not None)
 
     @cached_property
     def hits(self) -> Hits:
@@ -192,6 +227,7 @@ class MetricInputs:
     def _needed_reference(self) -> ReferenceSet:
         if self.reference is None:
             raise DarkroomError("needs reference images; give a reference")
+        assert not isinstance(self.reference, Mapping)  # since metrics take views
         return self.reference
 
     def _drawn(self, ids: Sequence[str], purpose: str) -> np.ndarray:
@@ -240,9 +276,12 @@ class Measured:
     value: float
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
     is_share: bool = False  # of images, each of which counts or does not
-    floor: float | None = None  # of a squared distance: its lowest value
+    squared: float | None = None  # of a squared distance, counted from 0: see `resampling.distance_interval`
+    most: float | None = None  # of an effective number, see `resampling.number_interval`
+    noise: float = 0.0  # of either
     num_draws: int | None = None  # prompts or images that it is of, where the others' influence is 0; None: all
     bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
+    error: float = 0.0  # standard error of what is drawn at random beside images
 
     def by_prompt(self, prompts: Sequence[str] | None) -> "Measured":
         """With (p,) influence values, one a prompt; None leaves one an image."""
@@ -254,8 +293,9 @@ def measure_frechet(inputs: MetricInputs) -> Measured:
     distance = frechet_distance(gaussian, reference)
     if inputs.num_images < _FEWEST_DELETED:
         return Measured(distance)
-    influence = frechet_influence(inputs.images.features, gaussian, reference)
-    return Measured(distance, inputs.scaled_to_all(influence), floor=0.0)
+    influence, bias = frechet_deletions(inputs.images.features, gaussian, reference)
+    noise = bias * design_effect(influence, inputs.sampled_prompts)
+    return Measured(distance, inputs.scaled_to_all(influence), squared=distance, noise=noise)
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -265,13 +305,19 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 def measure_kid(inputs: MetricInputs) -> Measured:
     found = kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts)
-    return Measured(found.value, found.influence, floor=-found.bias)
+    return Measured(found.value, found.influence, squared=found.squared, noise=found.noise)
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
     found = cmmd_and_influence(images, reference, inputs.compared_prompts)
-    return Measured(found.value, found.influence, bias=found.bias, floor=0.0)
+    return Measured(found.value, found.influence, bias=found.bias, squared=found.squared, noise=found.noise)
+
+
+def measure_mind(inputs: MetricInputs) -> Measured:
+    options = (inputs.num_projections, inputs.seed)
+    found = mind_and_influence(inputs.compared, inputs.reference_compared, *options)
+    return Measured(found.value, found.influence, squared=found.value, error=found.error)
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:
@@ -300,7 +346,9 @@ def measure_near_duplicates(inputs: MetricInputs) -> Measured:
 
 def measure_vendi(inputs: MetricInputs) -> Measured:
     features = inputs.images.features
-    return Measured(vendi_score(features), vendi_influence(features))
+    score, (influence, bias) = vendi_score(features), vendi_deletions(features)
+    noise = -bias * design_effect(influence, inputs.sampled_prompts)
+    return Measured(score, influence, most=float(min(features.shape)), noise=noise)
 
 
 def measure_prompt_diversity(inputs: MetricInputs) -> Measured:

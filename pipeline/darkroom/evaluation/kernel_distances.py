@@ -29,19 +29,25 @@ class Prompts:
 
     images: np.ndarray  # (n,) int64
     reference: np.ndarray  # (m,) int64
+    are_sample: bool = True  # the images' prompts are draws; else images are, of prompts that are too few for a sample
+
+    @property
+    def draws(self) -> np.ndarray:
+        """(n,) int64, equal for images of one draw."""
+        return self.images if self.are_sample else np.arange(len(self.images))
 
     @classmethod
     def of(cls, images: Sequence[str] | None, reference: Sequence[str] | None, shape: tuple[int, int]) -> "Prompts":
         """Of (n, m) images; None where a set does not know its prompts: then no two of its images share one."""
         count, num_reference = shape
         numbers: dict[str, int] = {}
-        found = [
+        own, others = (
             np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts], np.int64)
             if prompts is not None
             else -1 - np.arange(start, start + size)
             for prompts, size, start in ((images, count, 0), (reference, num_reference, count))
-        ]
-        return cls(*found)
+        )
+        return cls(own, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +56,7 @@ class _Pairs:
 
     sums: np.ndarray  # (n,) float64
     counts: np.ndarray  # (n,) int64
+    mean_of_all: float  # the kernel's over all pairs, those of one prompt among them
 
     @property
     def mean(self) -> float:
@@ -57,29 +64,33 @@ class _Pairs:
             raise DarkroomError("no two images are of different prompts; give at least two prompts")
         return float(self.sums.sum() / self.counts.sum())
 
-    @property
-    def slopes(self) -> np.ndarray:
-        """(n,) float64: the derivative of the mean in each row's weight, of mean 0."""
-        return len(self.sums) * (self.sums - self.counts * self.mean) / self.counts.sum()
+    def losses(self, draws: np.ndarray, sides: int) -> np.ndarray:
+        """(n,) float64: added up by draw, by how much the mean is larger with the draw than without it, p - 1 times, of
+        p draws, and of mean 0 over these. Pairs within a set are counted from both `sides`.
+        """
+        if not self.counts.any():
+            return np.zeros(len(draws))
+        _, rows, sizes = np.unique(draws, return_inverse=True, return_counts=True)
+        left = self.counts.sum() - sides * np.bincount(rows, self.counts)[rows]  # pairs without each row's draw
+        moved = np.divide(self.sums - self.counts * self.mean, left, out=np.zeros(len(rows)), where=left > 0)
+        moved -= moved.sum() / len(sizes) / sizes[rows]
+        return moved * len(rows) * (1 - 1 / len(sizes))
 
 
 class KernelDistance(NamedTuple):
-    """A distance, what each image adds to it, and what pairs of an image with itself do."""
+    """A distance, what each image adds to it, and what an interval of it is made of."""
 
     value: float
     influence: np.ndarray  # (n,) float64
-    bias: float  # of the mean over all pairs, these among them: in CMMD's value, and not in KID's
+    squared: float  # the distance over all pairs, those of one prompt and of an image with itself among them
+    noise: float  # what `squared` of so many images is, about, from the law that they are of themselves
+    bias: float = 0.0  # by how much chance lifts the value of so few images
 
 
 def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(x . y / d + 1)^3: the kernel of Binkowski et al. 2018."""
     values = first @ second.T / first.shape[1] + 1
     return values * values * values  # an order faster than a power
-
-
-def _own_cubic(rows: np.ndarray) -> np.ndarray:
-    """(n,) of each row with itself."""
-    return (np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / rows.shape[1] + 1) ** 3
 
 
 def gaussian(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -96,20 +107,13 @@ def kid(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = N
 
 
 def kid_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = None) -> KernelDistance:
-    """KID, and of each image twice how much nearer it is to the others than to the reference: (n,) float64.
-
-    The first term of Hoeffding's decomposition (Hoeffding 1948), with images of other prompts only, as KID has it.
-    Where both sets come from one source that term is 0, and chance makes the interval wider than need be.
-    """
+    """KID, and what it loses without each draw: the jackknife, exactly."""
     if 1 in (len(features), len(reference)):
         raise DarkroomError("KID: a set of one image has no pairs; give at least two")
-    within, of_reference, across = _all_pairs(cubic, features, reference, prompts)
+    draws, within, of_reference, across = _all_pairs(cubic, features, reference, prompts)
     value = within.mean + of_reference.mean - 2 * across.mean
-    bias = sum(
-        (float(_own_cubic(rows).mean()) - pairs.mean) / len(rows)
-        for rows, pairs in ((features, within), (reference, of_reference))
-    )
-    return KernelDistance(value, 2 * (within.slopes - across.slopes), bias)
+    influence = 2 * (within.losses(draws, sides=2) - across.losses(draws, sides=1))
+    return KernelDistance(value, influence, *_over_all(within, of_reference, across))
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,19 @@ def cmmd(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = 
 
 
 def cmmd_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prompts | None = None) -> KernelDistance:
-    within, of_reference, across = _all_pairs(gaussian, features, reference, prompts)
-    share = 1 - 1 / len(features)  # of an image's partners that are other images
-    influence = 2 * _SCALE * ((share * within.slopes if share else 0) - across.slopes)
+    draws, within, of_reference, across = _all_pairs(gaussian, features, reference, prompts)
+    share = 1 - 2 / len(features)  # of what an image adds, the rest being its pair with itself
+    influence = 2 * _SCALE * (share * within.losses(draws, sides=2) - across.losses(draws, sides=1))
     value = _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean)
+    squared, noise = _over_all(within, of_reference, across)
     bias = _SCALE * sum((1 - pairs.mean) / len(pairs.sums) for pairs in (within, of_reference) if len(pairs.sums) > 1)
-    return KernelDistance(value, influence, bias)
+    return KernelDistance(value, influence, _SCALE * squared, _SCALE * noise, bias)
+
+
+def _over_all(within: _Pairs, of_reference: _Pairs, across: _Pairs) -> tuple[float, float]:
+    """`squared` and `noise` of a KernelDistance."""
+    squared = within.mean_of_all + of_reference.mean_of_all - 2 * across.mean
+    return squared, within.mean_of_all - within.mean if len(within.sums) > 1 else 0.0
 
 
 def _with_itself(pairs: _Pairs) -> float:
@@ -173,11 +184,12 @@ def _with_itself(pairs: _Pairs) -> float:
 
 def _all_pairs(
     kernel: Kernel, features: np.ndarray, reference: np.ndarray, prompts: Prompts | None
-) -> tuple[_Pairs, _Pairs, _Pairs]:
-    """Within the images, within the reference, and across them."""
+) -> tuple[np.ndarray, _Pairs, _Pairs, _Pairs]:
+    """Which images are of one draw; pairs within the images, within the reference, and across them."""
     features, reference = checked_pair(features, reference)
     known = prompts or Prompts.of(None, None, (len(features), len(reference)))
     return (
+        known.draws,
         _pairs(kernel, features, features, known.images, known.images),
         _pairs(kernel, reference, reference, known.reference, known.reference),
         _pairs(kernel, features, reference, known.images, known.reference),
@@ -188,11 +200,12 @@ def _pairs(kernel: Kernel, first: np.ndarray, second: np.ndarray, prompts: np.nd
     sums, counts = np.zeros(len(first)), np.full(len(first), len(second))
     for rows, _, left, right in tiles(first, second):
         sums[rows] += kernel(left, right).sum(axis=1)
+    mean_of_all = float(sums.sum() / (len(first) * len(second)))
     for own, partners in _of_one_prompt(prompts, others):
         for rows, _, left, right in tiles(first[own], second[partners]):
             sums[own[rows]] -= kernel(left, right).sum(axis=1)
         counts[own] -= len(partners)
-    return _Pairs(sums, counts)
+    return _Pairs(sums, counts, mean_of_all)
 
 
 def _of_one_prompt(prompts: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

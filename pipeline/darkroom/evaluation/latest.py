@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from darkroom.evaluation.catalogue import CATALOGUE
-from darkroom.evaluation.figures import RATERS, Control, Controls, Evaluation, Figure, Gap, Metric
+from darkroom.evaluation.figures import RATERS, ByValue, Control, Controls, Evaluation, Figure, Gap, Metric, kind_of
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS, ClipConvention
 from darkroom.runs.features import ImageFeatures
 from darkroom.runs.reading import PresentImages
@@ -22,6 +22,7 @@ _FIRST = (
     _CLIP_SCORE,
     "kid",
     "cmmd",
+    "mind",
     "vendi",
     "precision",
     "recall",
@@ -46,7 +47,7 @@ def question(metric: Metric) -> Question | None:
         return Question.PEOPLE
     if metric.column is not None:  # of a scorer, whose scores have names of their own
         return Question.PICTURES
-    definition = CATALOGUE.get(_kind(metric.name))
+    definition = CATALOGUE.get(kind_of(metric.name))
     if definition is None or (definition.needs_reference and definition.higher_is_better):
         return None
     if definition.needs_captions:
@@ -95,6 +96,7 @@ class RunFigures:
     notes: tuple[str, ...] = ()
     present: Mapping[str, PresentImages] = field(default_factory=dict)  # by cell_id: those that are there now
     controls: Controls = field(default_factory=dict)
+    by: Mapping[str, ByValue] = field(default_factory=dict)  # by column of the prompts
 
     @property
     def image_scores(self) -> ImageScores | None:
@@ -104,7 +106,7 @@ class RunFigures:
     @property
     def all_image_scores(self) -> dict[str, ImageScores]:
         """Of all metrics that are means over images, by Metric.name: CLIP scores first, then those of scorers."""
-        own = {name: metric for name, metric in self.metrics.items() if _kind(name) == _CLIP_SCORE}
+        own = {name: metric for name, metric in self.metrics.items() if kind_of(name) == _CLIP_SCORE}
         own |= {name: metric for name, metric in self.metrics.items() if metric.column is not None}
         return {name: ImageScores(metric) for name, metric in own.items()}
 
@@ -160,7 +162,8 @@ def latest_figures(evaluations: Sequence[Evaluation], cell_ids: Collection[str])
         for name in sorted(redefined.intersection(shown))
     ]
     controls = _latest_controls(evaluations, {name: metrics[name] for name in shown})
-    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes), controls=controls)
+    by = _latest_by(evaluations, metrics, cells)
+    return RunFigures({name: metrics[name] for name in shown}, cells, tuple(notes), controls=controls, by=by)
 
 
 def _latest_controls(evaluations: Sequence[Evaluation], metrics: Mapping[str, Metric]) -> Controls:
@@ -171,6 +174,25 @@ def _latest_controls(evaluations: Sequence[Evaluation], metrics: Mapping[str, Me
             figures = {name: f for name, f in control.figures.items() if metrics.get(name) == evaluation.metrics[name]}
             known = found[row].figures if row in found else {}
             found[row] = Control({**known, **figures}, control.note)
+    return found
+
+
+def _latest_by(
+    evaluations: Sequence[Evaluation],
+    metrics: Mapping[str, Metric],
+    cells: Mapping[str, Mapping[str, LatestFigure]],
+) -> Mapping[str, ByValue]:
+    """Of each column the latest figures that are of the images, and by the definition, of the cell's own figure."""
+    found: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {}
+    for evaluation in evaluations:
+        defined = {name for name, metric in evaluation.metrics.items() if metric == metrics[name]}
+        for column, groups in evaluation.by.items():
+            for value, cell_id, figures in ((value, *item) for value, each in groups.items() for item in each.items()):
+                own, images = cells.get(cell_id, {}), evaluation.images.get(cell_id)
+                same = [name for name in figures if name in defined and name in own and own[name].images == images]
+                if same:
+                    of_value = found.setdefault(column, {}).setdefault(value, {})
+                    of_value.setdefault(cell_id, {}).update({name: figures[name] for name in same})
     return found
 
 
@@ -188,10 +210,6 @@ def _clip_convention(metric: Metric) -> ClipConvention:
     return CLIP_CONVENTIONS.get(metric.convention.partition(":")[0], CLIP_CONVENTIONS["x100"])
 
 
-def _kind(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
 def _place(name: str) -> tuple[int, str]:
-    kind = _kind(name)
+    kind = kind_of(name)
     return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), name

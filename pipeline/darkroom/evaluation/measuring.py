@@ -1,7 +1,7 @@
 """The figures of one set of images by one extractor: each metric's value, interval and warnings, and its definition."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.catalogue import checked_metrics, convention, default_metrics, definition
 from darkroom.evaluation.cautions import cautions
-from darkroom.evaluation.figures import Figure, Metric
+from darkroom.evaluation.figures import Figure, Metric, kind_of, reference_of
 from darkroom.evaluation.gathering import Gathered, left_out_lines
 from darkroom.evaluation.inputs import (
     FEWEST_PROMPTS,
@@ -17,11 +17,13 @@ from darkroom.evaluation.inputs import (
     Logits,
     Measured,
     MetricInputs,
-    ReferenceSet,
+    References,
+    by_name,
     pair_names,
 )
 from darkroom.evaluation.reference_free import named_convention
-from darkroom.evaluation.resampling import distance_interval, margin, share_interval
+from darkroom.evaluation.resampling import distance_interval, margin, number_interval, share_interval
+from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS
 from darkroom.runs.features import ExtractorInfo, Pair
 
 _ROUNDING = 1e-12  # of a figure
@@ -42,12 +44,13 @@ class MeasuredCell:
 def measured_cell(
     cell: Gathered,
     extractor: ExtractorInfo,
-    reference: ReferenceSet | None,
+    reference: References,
     metrics: Sequence[str] | None,
     clip_convention: str,
     seed: int,
     logits: Logits | None = None,
     most_compared: int = MOST_COMPARED,
+    num_projections: int = NUM_PROJECTIONS,
 ) -> MeasuredCell:
     """Measure a cell; the images that are compared are those of the same prompts and samples in every cell.
 
@@ -67,13 +70,15 @@ def measured_cell(
         most_compared=most_compared,
         prompts=prompts,
         share_of_prompts=cell.share_of_prompts,
+        num_projections=num_projections,
     )
     found = figures_of(inputs, extractor, metrics)
     return replace(found, pairs=held.pairs)
 
 
 def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence[str] | None) -> MeasuredCell:
-    """Figures by name; `metrics` without their extractor's name, None for those that the extractor is made for.
+    """Figures by name; `metrics` without their extractor's name, None for those that the extractor is made for; of
+    several references each by its name.
 
     One that cannot be had is NaN with the reason as its first warning. The seed decides who is in a subset and in a
     resample.
@@ -81,7 +86,7 @@ def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence
     named_convention(inputs.clip_convention)  # refuse an unknown one before hours of work
     figures: dict[str, Figure] = {}
     ranking: dict[str, Measured] = {}
-    for metric in chosen_metrics(metrics, extractor, inputs.reference):
+    for metric in chosen_metrics(metrics, extractor, by_name(inputs.reference)):
         name = figure_name(extractor, metric)
         figures[name], found = _figure(metric, inputs, extractor)
         if found and figures[name].is_ranked:
@@ -93,11 +98,15 @@ def figures_of(inputs: MetricInputs, extractor: ExtractorInfo, metrics: Sequence
 
 
 def metric_infos(
-    extractor: ExtractorInfo, reference: ReferenceSet | None, metrics: Sequence[str] | None, clip_convention: str
+    extractor: ExtractorInfo,
+    reference: References,
+    metrics: Sequence[str] | None,
+    clip_convention: str,
+    num_projections: int = NUM_PROJECTIONS,
 ) -> dict[str, Metric]:
     """How the figures that `figures_of` gives for the same arguments are defined, by the same names."""
-    names = chosen_metrics(metrics, extractor, reference)
-    found = (_defined(name, extractor, reference, clip_convention) for name in names)
+    names = chosen_metrics(metrics, extractor, by_name(reference))
+    found = (_defined(name, extractor, reference, clip_convention, num_projections) for name in names)
     return {metric.name: metric for metric in found}
 
 
@@ -105,13 +114,11 @@ def figure_name(extractor: ExtractorInfo, metric: str) -> str:
     return f"{extractor.called}.{metric}"
 
 
-def chosen_metrics(
-    metrics: Sequence[str] | None, extractor: ExtractorInfo, reference: ReferenceSet | None
-) -> list[str]:
-    """Names as the extractor calls them; the extractor's default ones for None."""
+def chosen_metrics(metrics: Sequence[str] | None, extractor: ExtractorInfo, references: Collection[str]) -> list[str]:
+    """Names as the extractor calls them, with their references' names; the extractor's default ones for None."""
     if metrics is None:
-        return default_metrics(extractor, reference is not None)
-    return checked_metrics(metrics, extractor)
+        return default_metrics(extractor, references)
+    return checked_metrics(metrics, extractor, references)
 
 
 def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Measured:
@@ -122,16 +129,22 @@ def measured(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> Mea
     try:
         if inputs.num_images < 2:
             raise DarkroomError(f"{inputs.num_images} image(s) are too few for a figure; render at least 2")
-        defined = definition(metric, extractor)
+        defined, inputs = definition(metric, extractor), _view(metric, inputs, extractor)
         prompts = inputs.prompts_compared if defined.is_compared else inputs.sampled_prompts
         return defined.measure(inputs).by_prompt(prompts)
     except DarkroomError as error:
         raise DarkroomError(f"{figure_name(extractor, metric)}: {error}") from error
 
 
+def _view(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> MetricInputs:
+    """What the metric takes of the inputs: one reference, and of either set as many images as it needs."""
+    found = inputs.against(reference_of(metric))
+    return found.even if definition(metric, extractor).is_even else found
+
+
 def warnings_of(metric: str, found: Measured, inputs: MetricInputs, extractor: ExtractorInfo) -> Iterator[str]:
     """Lines to print beside a figure that was computed."""
-    defined, count = definition(metric, extractor), inputs.num_images
+    defined, count, inputs = definition(metric, extractor), inputs.num_images, _view(metric, inputs, extractor)
     yield from left_out_lines(inputs.left_out, count)
     if defined.column is not None:
         yield from _not_scored(inputs, defined.column)
@@ -140,7 +153,7 @@ def warnings_of(metric: str, found: Measured, inputs: MetricInputs, extractor: E
         yield f"prompts: {num_prompts}, too few for a sample of prompts; its interval is of other images of these"
     if found.influence is not None and not found.is_share and _is_constant(found.influence, found.value):
         yield f"no image of {count:,} differs in it: an interval without width says nothing of other images"
-    yield from cautions(metric, found, inputs, extractor.dimension)
+    yield from cautions(kind_of(metric), found, inputs, extractor.dimension)
     if defined.is_compared:
         most = inputs.most_compared
         references = [(" reference", len(inputs.reference_features))] if defined.needs_reference_features else []
@@ -198,13 +211,14 @@ def _figure(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tupl
 
 def counted(metric: str, inputs: MetricInputs, extractor: ExtractorInfo) -> tuple[int, int | None]:
     """Images that the figure is computed from, and reference images; None where there are none or it is not known."""
-    defined, reference = definition(metric, extractor), inputs.reference
+    defined, inputs = definition(metric, extractor), _view(metric, inputs, extractor)
     if defined.column is not None:
         return inputs.num_scored(defined.column), None
+    reference = by_name(inputs.reference).get("") if defined.needs_reference else None
     if defined.is_compared:
-        is_known = defined.needs_reference and reference is not None and reference.features is not None
+        is_known = reference is not None and reference.features is not None
         return inputs.num_compared, inputs.num_reference_compared if is_known else None
-    count = reference.gaussian.count if defined.needs_reference and reference is not None else None
+    count = reference.gaussian.count if reference is not None else None
     return inputs.num_images if defined.of_all else inputs.num_held, count
 
 
@@ -214,20 +228,26 @@ def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]
     if found.is_share:
         return share_interval(found.value, found.influence, found.num_draws)
     width = margin(found.influence, num_draws=found.num_draws)
-    if found.floor is not None:
-        return distance_interval(found.value, width, found.floor)
+    if found.squared is not None:
+        low, high = distance_interval(found.value, width, found.squared, found.noise)
+        return max(lowest, low), high
+    if found.most is not None:
+        return number_interval(found.value, width, found.most, found.noise)
     return max(lowest, found.value - width), found.value + width
 
 
-def _defined(name: str, extractor: ExtractorInfo, reference: ReferenceSet | None, clip_convention: str) -> Metric:
-    defined = definition(name, extractor)
-    compared = reference if defined.needs_reference else None
-    title = defined.title
+def _defined(
+    name: str, extractor: ExtractorInfo, reference: References, clip_convention: str, num_projections: int
+) -> Metric:
+    defined, named = definition(name, extractor), reference_of(name)
+    compared = by_name(reference).get(named) if defined.needs_reference else None
+    title = f"{defined.title} against {named}" if named else defined.title
+    names_network = defined.title in _NAMES_A_NETWORK and not extractor.alias
     return Metric(
         name=figure_name(extractor, name),
-        title=title if title in _NAMES_A_NETWORK and not extractor.alias else f"{title} ({extractor.called})",
+        title=title if names_network else f"{title} ({extractor.called})",
         higher_is_better=defined.higher_is_better,
-        convention=convention(defined, clip_convention),
+        convention=convention(defined, clip_convention, num_projections),
         interval=defined.interval,
         extractor=extractor.called,
         extractor_id=extractor.extractor_id,

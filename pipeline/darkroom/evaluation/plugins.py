@@ -9,7 +9,8 @@ with Darkroom's is better a command (`command_scorer.py`). A scorer that stands 
         clip = load_extractor(ExtractorSpec("clip", "openai/clip-vit-large-patch14", device=spec.device))
         return AestheticHead(clip, Path(spec.source))
 
-Captions of a CaptionExtractor, such as SigLIP, have a CLIP score, and its pictures CMMD. Its `info` says what figures
+Captions of a CaptionExtractor, such as SigLIP, have a CLIP score, and its pictures CMMD. A scorer that says in its
+`info` that it reads captions, or columns, has a row of shuffled prompts beside its figures. `info` says what figures
 are called: those of a scorer named `aesthetic` are `aesthetic.score`, or by the names in its `scores`. Its features are
 known by more than what `info` digests: by its code, its source, its options and its resizing, so that those of changed
 code are made again. `domain/source_code.py` says how far its code goes.
@@ -88,7 +89,8 @@ def load_plug_in(spec: ExtractorSpec) -> Extractor:
     if fault:
         raise DarkroomError(f"extractor {spec.name}: {fault}; see pipeline/darkroom/evaluation/plugins.py")
     kind = next(own for protocol, own in _KINDS if isinstance(made, protocol))
-    code, reads_captions = code_digest(spec.name.partition(":")[0], spec), isinstance(made, CaptionExtractor)
+    code = code_digest(spec.name.partition(":")[0], spec)
+    reads_captions = made.info.reads_captions if made.info.is_scorer else isinstance(made, CaptionExtractor)
     return kind(replace(made.info, code=code, reads_captions=reads_captions), made)
 
 

@@ -2,12 +2,12 @@
 
 The way of resizing matters: on the same images it moves FID by whole points (Parmar, Zhang and Zhu 2022, "On Aliased
 Resizing and Surprising Subtleties in GAN Evaluation"). Which tool does which: `tf1` the original FID (Heusel et al.
-2017), torch-fidelity and NVIDIA's tools; `torch` pytorch-fid; `torch-aa` torchmetrics; `clean` clean-fid. Processors
-of a CLIP or a DINOv2 are written out here, and not left to transformers, whose results depend on whether torchvision
-is installed.
+2017), torch-fidelity and NVIDIA's tools; `torch` pytorch-fid; `torch-aa` torchmetrics; `clean` clean-fid, and dgm-eval
+where it is told to resize cleanly; `dgm-eval` that tool's DINOv2 as it is by default. Processors of a CLIP or a DINOv2
+are written out here, and not left to transformers, whose results depend on whether torchvision is installed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.networks import read_json
 
 Size = tuple[int, int]  # height, width
+DGM_EVAL = "dgm-eval"  # of a DINOv2 alone
 _STEPS = ("do_resize", "do_rescale", "do_normalize")
 
 
@@ -119,12 +120,21 @@ class Preprocessing:
         return pixels[top : top + self.crop[0], left : left + self.crop[1]].transpose(2, 0, 1)
 
 
-def read_preprocessing(folder: Path, spec: ExtractorSpec) -> Preprocessing:
-    """From preprocessor_config.json, or processor_config.json as newer versions save it."""
+# Pillow's bicubic of 8-bit pixels, whatever their shape, and ImageNet's mean and deviation: what dgm-eval (Stein et al.
+# 2023, https://github.com/layer6ai-labs/dgm-eval, models/dinov2.py) gives a DINOv2, whatever its processor says.
+OF_DGM_EVAL = Preprocessing(
+    (224, 224), (224, 224), Image.Resampling.BICUBIC, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), None
+)
+
+
+def read_preprocessing(folder: Path, spec: ExtractorSpec, others: Sequence[str] = ()) -> Preprocessing:
+    """From preprocessor_config.json, or processor_config.json as newer versions save it.
+
+    `others`: ways of resizing that the caller knows besides.
+    """
     if spec.resize is not None and spec.resize not in RESIZES:
-        raise DarkroomError(
-            f"extractor {spec.name}: resize={spec.resize} is not known; use {', '.join(RESIZES)}, or leave it out"
-        )
+        known = ", ".join((*RESIZES, *others))
+        raise DarkroomError(f"extractor {spec.name}: resize={spec.resize} is not known; use {known}, or leave it out")
     if (folder / "processor_config.json").is_file() and not (folder / "preprocessor_config.json").is_file():
         config = read_json(folder / "processor_config.json", spec).get("image_processor", {})
     else:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.deletion import entropy_gains
+from darkroom.evaluation.deletion import Deletions, entropy_gains
 from darkroom.evaluation.moments import centred, checked, rank_mask, row_blocks, row_lengths
 
 NUM_SPLITS = 10  # of the Inception score
@@ -50,8 +50,8 @@ def _effective_number(eigenvalues: np.ndarray) -> float:
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-def vendi_influence(features: np.ndarray) -> np.ndarray:
-    """(n,) of (n, d): by how much the score is larger with each image than without it, n - 1 times.
+def vendi_deletions(features: np.ndarray) -> Deletions:
+    """What the score of (n, d) features loses without each image; the bias is that of its logarithm, the entropy.
 
     Without image u the mean of outer products is S - u u^T / n, n / (n - 1) times.
     """
@@ -65,7 +65,7 @@ def vendi_influence(features: np.ndarray) -> np.ndarray:
     for rows in row_blocks(*features.shape):
         squares = np.square(features[rows] / lengths[rows, None] @ vectors)
         without[rows] = scale * (entropy + entropy_gains(values, squares, 1 / count)) - np.log(scale)
-    return (1 - count) * centred(np.exp(without))
+    return Deletions((1 - count) * centred(np.exp(without)), float((count - 1) * (without.mean() - entropy)))
 
 
 def prompt_diversity(features: np.ndarray, prompts: Sequence[str]) -> tuple[float, np.ndarray]:

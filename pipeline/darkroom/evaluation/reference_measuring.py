@@ -157,8 +157,12 @@ def cached_captions(
     captions: Sequence[str], extractor: ExtractorInfo, read: Callable[[], np.ndarray], cache: Store
 ) -> np.ndarray:
     """(n, dimension) float32 of captions, none of them twice; `read` is called where they are not cached."""
+    return cached_rows(tuple(digest("caption", caption) for caption in captions), extractor, read, cache)
+
+
+def cached_rows(ids: Ids, extractor: ExtractorInfo, read: Callable[[], np.ndarray], cache: Store) -> np.ndarray:
+    """(n, dimension) float32 of what these ids name; `read` is called where they are not cached."""
     cached = FeatureCache(cache, extractor.extractor_id, lambda _line: None)
-    ids = tuple(digest("caption", caption) for caption in captions)
     found = cached.features(ids)
     if found is None:
         found = read()

@@ -4,6 +4,7 @@ Images are one a file, members of WebDataset tars, or cells of a Parquet column;
 """
 
 import hashlib
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from darkroom.evaluation.reference_generated import DEMO, demo_reference, run_re
 from darkroom.runs.files import RUN_KEY, parse_manifest_key, parse_segment_key
 from darkroom.storage.input_files import InputFile, listing_digest, one_line
 from darkroom.storage.scanning import Kinds, Place, locate, scan
-from darkroom.storage.store import Store, open_store, parse_spec, prefetched
+from darkroom.storage.store import Store, is_remote, open_store, parse_spec, prefetched
 
 _LISTING_VERSION = 2  # counted up when the same files are to be read as other images
 _NUM_READERS = 16  # files read at once: a bucket answers slowly, and many times at once
@@ -42,6 +43,7 @@ _COLUMN = "image"
 _BATCH_ROWS = 16
 
 Reader = Callable[[Sequence[InputFile]], Iterable[ImageFile]]
+_NAME, _NO_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*"), re.compile(r"[^A-Za-z0-9_-]+")
 _NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
 _STATISTICS = ".npz"
 
@@ -204,6 +206,52 @@ _KINDS = Kinds(
     exclude=_statistics_beside,
     exclude_reason="statistics beside other files",
 )
+
+
+def named_references(given: str | Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
+    """What each reference is called -> its address: "" is the name of one that has none.
+
+    Several that are given without names are called by the ends of their addresses. Raises DarkroomError for a name
+    that no figure can have.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {"": given}
+    if not given:
+        raise DarkroomError(f"reference={given or '[]'} names none; {_NEEDED}; or null, to compare with nothing")
+    if isinstance(given, Mapping):
+        for name in given:
+            if not _NAME.fullmatch(name):
+                raise DarkroomError(
+                    f"reference: the name {name!r} cannot be part of a figure's; use letters, digits, _ and -"
+                )
+        return dict(given)
+    return {"": given[0]} if len(given) == 1 else _called_by_their_ends(given)
+
+
+def _called_by_their_ends(addresses: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for address in addresses:
+        parts = [part for part in address.split("/") if part and not set(part) & set("*?[")]
+        name = _NO_NAME.sub("_", PurePosixPath(parts[-1]).stem if parts else "").strip("_-")
+        if not name or name in found:
+            why = f"{found[name]} and {address} would both be called {name}" if name else f"{address} has no name"
+            raise DarkroomError(f"reference: {why}; give names, as in {{one: {addresses[0]}, other: {addresses[1]}}}")
+        found[name] = address
+    return found
+
+
+def open_references(
+    given: str | Sequence[str] | Mapping[str, str] | None, endpoint_url: str | None
+) -> dict[str, Reference]:
+    """By their names, each as `open_reference` finds it; of several the endpoint is of those on S3 alone."""
+    named = named_references(given)
+    is_mixed = any(map(is_remote, named.values()))
+    return {
+        name: open_reference(ReferenceSpec(address, endpoint_url if is_remote(address) or not is_mixed else None))
+        for name, address in named.items()
+    }
 
 
 def open_reference(spec: ReferenceSpec) -> Reference:

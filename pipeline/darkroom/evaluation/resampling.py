@@ -9,9 +9,10 @@ resample repeats images, and a repeated image is a pair at distance 0 and nothin
 Images of one prompt are alike, so it is prompts that are drawn: values are added up by prompt first. One figure's
 interval is Student's, made wider for the skew of its values, for then the mean and its standard error move together. Of
 many differences that are looked at together prompts are resampled, and intervals made wider until 95 % of resamples
-leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of roots.
+leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of logs.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from darkroom.domain.identity import digest
 
 LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9
+_TOO_MUCH = 0.4  # of the jackknife's variance of a squared distance, where all of that is noise
+_MOST_RATIO = 3.0  # of half an interval's width to what its logarithm is taken of, which may be 0, or less by chance
 
 
 def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarray:
@@ -70,17 +73,43 @@ def share_interval(share: float, influence: np.ndarray, num_draws: int | None = 
     return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
 
 
-def distance_interval(value: float, width: float, floor: float) -> tuple[float, float]:
-    """Of a squared distance, which may lie `width` off: symmetrical about its root over the `floor`.
+def distance_interval(value: float, width: float, squared: float, noise: float) -> tuple[float, float]:
+    """Of a figure that is `squared`, a squared distance of n images, but for what does not vary: symmetrical about the
+    logarithm of `squared`.
 
-    Its standard error grows with its root, and so is too small where chance made the distance small; the root's own
-    stays as it is. A distance whose interval would reach below the floor is taken for one whose interval begins there.
-    One that lies below the floor, by chance where pairs are left out, has an interval about itself.
+    `width`: half of Student's, which is too small where chance made the distance small, since the standard error grows
+    with its root or faster. `noise`: what `squared` of n images of one law is. Where it is all of it, the jackknife
+    takes the variance for twice what it is (Efron and Stein 1981); a little less is taken off, which holds the truth
+    more evenly where images are few.
     """
-    if not width or value < floor:
-        return value - width, value + width
-    spread = width**2 / 4 / max(value - floor, width / 2)
-    return max(floor, value - width + spread), value + width + spread
+    of_noise = min(max(noise / squared, 0.0), 1.0) if squared > 0 else 1.0
+    return _about_logarithm(value, width * (1 - _TOO_MUCH * of_noise**2) ** 0.5, squared)
+
+
+def number_interval(value: float, width: float, most: float, noise: float) -> tuple[float, float]:
+    """Of an effective number of 1 to `most`, which is exp of an entropy: symmetrical about the entropy's logarithm.
+
+    `noise`: by how much the entropy of so few images is too small, about. Where that is all that it lacks to the
+    greatest one, the jackknife takes the variance for twice what it is, as of a squared distance.
+    """
+    entropy, greatest = math.log(value), math.log(most)
+    of_noise = min(max(noise / (greatest - entropy), 0.0), 1.0) if entropy < greatest else 1.0
+    low, high = _about_logarithm(entropy, width / value * (1 - of_noise / 2) ** 0.5, entropy)
+    return math.exp(max(0.0, low)), math.exp(min(greatest, high))
+
+
+def _about_logarithm(value: float, width: float, positive: float) -> tuple[float, float]:
+    """Of a value that may lie `width` off, and is `positive` but for what does not vary; symmetrical about its log."""
+    if not width:
+        return value, value
+    positive = max(positive, width / _MOST_RATIO)
+    return value + positive * math.expm1(-width / positive), value + positive * math.expm1(width / positive)
+
+
+def design_effect(influence: np.ndarray, prompts: Sequence[str] | None) -> float:
+    """How many times more a mean of (n,) values varies by prompt than it would by image: Kish 1965."""
+    variance = _errors(influence[:, None])[0] ** 2
+    return float(_errors(by_prompt(influence, prompts)[:, None])[0] ** 2 / variance) if variance > 0 else 1.0
 
 
 def least_error(num_draws: int) -> float:

@@ -15,7 +15,7 @@ from darkroom.runs.features import ExtractorInfo, Score
 
 PROTOCOL = 1
 _MARK = "darkroom_scorer"  # the key of what it says first that names the protocol
-_KEYS = ("name", "version", "scores", "columns")
+_KEYS = ("name", "version", "scores", "columns", "reads_prompt")
 _DIRECTIONS = {"higher": True, "lower": False}
 _CHARS_SAID = 24  # of a number
 _LARGEST = float(np.finfo(np.float32).max)  # of a score, which is stored so
@@ -29,6 +29,7 @@ class Hello:
     version: str
     scores: tuple[Score, ...]
     columns: tuple[str, ...]  # of the prompts, that it reads
+    reads_prompt: bool = False  # its scores say how a picture fits its prompt
 
 
 def read_hello(said: Mapping[str, Any], label: str) -> Hello:
@@ -44,7 +45,10 @@ def read_hello(said: Mapping[str, Any], label: str) -> Hello:
             raise BrokenScorer(f"{start} has {key}={value!r}; give a text")
     if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
         raise BrokenScorer(f"{start} has columns={columns!r}; give a list of names")
-    return Hello(str(name), str(version), _read_scores(said.get("scores"), start), tuple(columns))
+    reads_prompt = said.get("reads_prompt", False)
+    if not isinstance(reads_prompt, bool):
+        raise BrokenScorer(f"{start} has reads_prompt={reads_prompt!r}; give true or false")
+    return Hello(str(name), str(version), _read_scores(said.get("scores"), start), tuple(columns), reads_prompt)
 
 
 def _read_scores(given: Any, start: str) -> tuple[Score, ...]:

@@ -18,7 +18,7 @@ from darkroom.evaluation.networks import (
     model_files,
     weights_digest,
 )
-from darkroom.evaluation.preprocessing import Preprocessing, read_preprocessing
+from darkroom.evaluation.preprocessing import DGM_EVAL, OF_DGM_EVAL, Preprocessing, read_preprocessing
 from darkroom.rendering.loading import LocalFiles
 from darkroom.runs.features import ExtractorInfo
 
@@ -129,7 +129,10 @@ def load_dinov2(spec: ExtractorSpec) -> "Dinov2Extractor":
     from transformers import AutoModel
 
     model, preprocessing, info = _dinov2_found(spec)
-    return Dinov2Extractor(load_network(AutoModel, model, spec), preprocessing, info, spec)
+    network = load_network(AutoModel, model, spec)
+    if spec.resize == DGM_EVAL:
+        _settle_positions(network, preprocessing.crop[0])
+    return Dinov2Extractor(network, preprocessing, info, spec)
 
 
 def dinov2_files(spec: ExtractorSpec) -> LocalFiles:
@@ -138,21 +141,49 @@ def dinov2_files(spec: ExtractorSpec) -> LocalFiles:
 
 def _dinov2_found(spec: ExtractorSpec) -> tuple[ModelFolder, Preprocessing, ExtractorInfo]:
     model = find_model(spec, _DINOV2_TYPES)
-    preprocessing = read_preprocessing(model.path, spec)
+    preprocessing, words = _seen_by_dinov2(spec, model)
     dimension = model.config.get("hidden_size", 768)
-    return (
-        model,
-        preprocessing,
-        ExtractorInfo(spec.name, weights_digest(model.weights), preprocessing.description, dimension),
-    )
+    return model, preprocessing, ExtractorInfo(spec.name, weights_digest(model.weights), words, dimension)
+
+
+def _seen_by_dinov2(spec: ExtractorSpec, model: ModelFolder) -> tuple[Preprocessing, str]:
+    """What becomes of a picture, and all of it in words."""
+    if spec.resize != DGM_EVAL:
+        found = read_preprocessing(model.path, spec, (DGM_EVAL,))
+        return found, found.description
+    if model.config["model_type"] != _DINOV2_TYPES[0]:
+        raise DarkroomError(
+            f"extractor {spec.name}: resize={DGM_EVAL}: published figures are of a DINOv2 without registers, and "
+            f"source={spec.source} has some; give facebook/dinov2-large, or leave resize out"
+        )
+    return OF_DGM_EVAL, f"{DGM_EVAL}: {OF_DGM_EVAL.description}, positions as facebookresearch/dinov2"
+
+
+def _settle_positions(network: Any, side: int) -> None:
+    """Embeddings of the positions in a square of `side` pixels, interpolated once as facebookresearch/dinov2 does.
+
+    Its bicubic window is (patches + 0.1) / positions wide, and transformers' patches / positions: some hundredths of
+    what positions add, in every figure that is published.
+    """
+    embeddings, size = network.embeddings, side // network.config.patch_size
+    cls, patches = embeddings.position_embeddings.split([1, embeddings.position_embeddings.shape[1] - 1], dim=1)
+    known = round(patches.shape[1] ** 0.5)
+    if known == size:
+        return
+    grid = patches.reshape(1, known, known, -1).permute(0, 3, 1, 2)
+    scale = (size + 0.1) / known
+    moved = torch.nn.functional.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
+    found = torch.cat([cls, moved.permute(0, 2, 3, 1).reshape(1, size * size, -1)], dim=1)
+    embeddings.position_embeddings = torch.nn.Parameter(found, requires_grad=False)
 
 
 class Dinov2Extractor:
     """A loaded DINOv2: an image becomes the CLS token after its last norm.
 
     Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") found its Frechet distance closest to
-    what people judge. Published figures resize straight to 224x224, as the four ways of resizing do; the model's own
-    processor, the default here, cuts the centre out of a larger image.
+    what people judge. Published figures resize straight to 224x224: by default as `dgm-eval` here does, positions
+    included, with `clean` pixels where that tool resizes cleanly. The model's own processor, the default here, cuts the
+    centre out of a larger image.
     """
 
     def __init__(self, network: Any, preprocessing: Preprocessing, info: ExtractorInfo, spec: ExtractorSpec) -> None:

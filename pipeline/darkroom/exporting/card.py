@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from darkroom.domain.records import FILTERED, STAYING
 from darkroom.domain.settings import SETTINGS
@@ -19,6 +20,7 @@ from darkroom.exporting.copies import EMBEDDING, ID, PIXELS
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.summary import markdown
 from darkroom.runs.commands import called_by_name
+from darkroom.runs.policy_counts import PolicyCount
 from darkroom.storage.store import StoreSpec
 
 _MOST_CELLS = 50  # rows of a table
@@ -46,6 +48,8 @@ _ABOUT = {
     "model_revision": "a commit of the hub, or the digest of the weights' files",
     "seed": "of its noise",
     "truncated": "whether the prompt was longer than the text encoder reads",
+    "policy_scores": "JSON: the scores that the run's policy asked for",
+    "policy_reason": "why the policy might have refused the image that it kept",
 }
 
 
@@ -58,6 +62,7 @@ def card(of: Card) -> bytes:
         ["## Columns", "", *_columns(of)],
         ["## Model and settings", "", *_models(of), *_cells(of)],
         ["## How good the images are", "", *_figures(of)],
+        *([["## Policy", "", *_policies(of)]] if any(run.info.policy for run in of.runs) else []),
         ["## What is left out", "", *(f"- {line}" for line in _left_out(of))],
         ["## Safety", "", *(f"- {line}" for line in _safety(of))],
         ["## Make it again", "", *_commands(of)],
@@ -197,6 +202,21 @@ def _warnings(figures: Iterable[Mapping[str, Figure]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _policies(of: Card) -> Iterator[str]:
+    """Of all records of the cells that are exported, run by run."""
+    for run in of.runs:
+        policy, count = run.info.policy, of.counts.policies.get(run.name, PolicyCount())
+        if policy is None:
+            continue
+        named = f" of {run.name}" if of.is_of_several else ""
+        yield markdown(f"Which images{named} were kept was decided by their scores: {policy}.")
+        yield f"\n- accepted: {count}"
+        yield from (f"- {markdown(line)}" for line in islice(count.why(), _MOST_CELLS))
+        for figure in policy.figures:
+            scale = f", on the scale {figure.convention}" if figure.convention else ""
+            yield f"- {markdown(figure.name)} is of the extractor `{figure.extractor_id}`{scale}"
+
+
 def _left_out(of: Card) -> Iterator[str]:
     for status, count in of.counts.without_image.items():
         why = STAYING[status].format(f"{count:,}", "and are not here") if status in STAYING else ""
@@ -226,7 +246,7 @@ def _safety(of: Card) -> Iterator[str]:
     """What was done, and what was not."""
     filtered = of.counts.without_image.get(FILTERED, 0)
     if filtered:
-        yield f"{filtered:,} images were refused by a content policy of what renders them, and are not here"
+        yield f"{filtered:,} images were refused by a policy, of what renders them or of the run, and are not here"
     yield (
         "nothing else judged prompts or images by their content, unless a figure above or a column says so: look at "
         "them before they are shown to people, or a model learns from them"

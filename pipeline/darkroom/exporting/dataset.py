@@ -16,11 +16,12 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.exporting.copies import Copies
 from darkroom.exporting.selection import LeftOut, Selection
 from darkroom.prompts.extras import extra_columns, unify
+from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
 
 RUN = "\0run"  # the column of `ShardRows.table` with the place of the record's run
 WHOLE: Mapping[str, float] = {"train": 1.0}  # all in the split that readers take where there is one
 _PROVENANCE = ("darkroom_version", "torch_version", "diffusers_version", "device", "dtype", "batch_size")
-_COUNTED = ("prompt", "bytes", "cell_id", "truncated", *_PROVENANCE)
+_COUNTED = (*POLICY_COLUMNS, "prompt", "bytes", "cell_id", "truncated", *_PROVENANCE)
 
 
 def split_of(prompt: str, splits: Mapping[str, float]) -> str:
@@ -51,6 +52,7 @@ class Counts:
     provenance: Mapping[str, Mapping[str, int]]  # column that says how images were made -> value -> images
     batch_sizes: Mapping[int, int]  # by place of the run: of most of its images
     digest: str  # of the images and their splits, in order
+    policies: Mapping[str, PolicyCount] = field(default_factory=dict)  # of all records of the cells, by the run's name
 
     @property
     def num_images(self) -> int:
@@ -111,7 +113,7 @@ class Dataset:
         return Counts(
             counted, cells, left_out.without_image, left_out.num_excluded, num_truncated, self.copies.counts,
             provenance, {place: each.most_common(1)[0][0] for place, each in enumerate(batch_sizes) if each},
-            digest.text,
+            digest.text, left_out.policies,
         )  # fmt: skip
 
     def shards(self, sizes: Mapping[str, Sequence[int]], counts: Counts) -> Iterator[ShardRows]:

@@ -25,6 +25,7 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.features import ShardFeatures, get_features
 from darkroom.runs.listing import ShardSet, committed_shards
 from darkroom.runs.manifest import RECORD_SCHEMA, extra_columns
+from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
 from darkroom.runs.reading import as_in_cell
 from darkroom.storage.store import Store, prefetched
 
@@ -47,6 +48,7 @@ class LeftOut:
 
     without_image: Counter[str] = field(default_factory=Counter)  # records by their status
     num_excluded: int = 0  # images that do not hold the condition
+    policies: dict[str, PolicyCount] = field(default_factory=dict)  # of all records, by the run's name
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,8 @@ class Selection:
         listed = chain.from_iterable(committed_shards(self.store, cell_id) for cell_id in self.cells)
         shards = read_each(self.store, (each for each in listed if each.shard in self.there), columns)
         for table in prefetched(shards, lambda item: self._with_scores(*item, extractor_id)):
+            if set(POLICY_COLUMNS) <= set(table.column_names):
+                left_out.policies.setdefault(self.name, PolicyCount()).add(table)
             is_ok = pc.equal(table["status"], OK)
             left_out.without_image.update(table.filter(pc.invert(is_ok))["status"].to_pylist())
             yield table.filter(is_ok)

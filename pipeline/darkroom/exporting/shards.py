@@ -38,10 +38,11 @@ from darkroom.runs.manifest import RECORD_SCHEMA, to_records
 from darkroom.storage.store import Store, prefetched
 
 LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows their other columns
-# Of records: where an image lies in the run, which machine made it, and what is the same for all that are exported.
+# Of records: where an image lies in the run, how it formed, which machine made it, and what is the same for all that
+# are exported.
 _LEFT_OUT = frozenset({
     "key", "member", "offset", "shard_id", "status", "error", "attempt", "host", "device_id", "worker", "render_s",
-    "encode_s",
+    "encode_s", "policy_rejected", *(name for name in RECORD_COLUMNS if name.startswith("trajectory_")),
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 _TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves

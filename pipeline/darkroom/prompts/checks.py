@@ -104,7 +104,7 @@ def _decoded(name: str, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
 def _texts(setting: Setting, array: pa.Array, faults: dict[int, Fault]) -> pa.Array:
     text = _text(setting.name, array, faults)
     if not setting.choices:
-        return text
+        return _without_empty(text) if setting.from_model else text
     return _chosen(_without_empty(text), setting.choices, Fault(setting.name, NOT_A_CHOICE), faults)
 
 

@@ -18,9 +18,10 @@ from darkroom.prompts.chosen import selected
 from darkroom.prompts.columns import OVERRIDES, READ, ColumnMapping, extra_names, nearly_read
 from darkroom.prompts.extras import is_json_text
 from darkroom.prompts.ids import final_ids
-from darkroom.prompts.scan import Problem, Scanned, checked_block, rows_digest, scan_sources
+from darkroom.prompts.scan import Problem, Scanned, checked_block, rows_digest, scan_indexed, scan_sources
 from darkroom.prompts.selection import Selection
 from darkroom.prompts.sources import Source, SourceBlock
+from darkroom.prompts.template import TemplateSource
 from darkroom.storage.store import prefetched
 
 BLOCK_ROWS = 8192
@@ -123,7 +124,7 @@ class SourceDataset:
             loras=tuple(sorted(counts.loras)),
             highest=counts.highest,
             num_marked=counts.num_marked,
-            rows=counts.rows.text,
+            rows=counts.rows.text if counts.rows else "",
             has_given_ids=counts.num_given_ids > 0,
         )
 
@@ -161,6 +162,9 @@ class SourceDataset:
 
     @cached_property
     def _scanned(self) -> Scanned:
+        only = self.sources[0] if len(self.sources) == 1 else None
+        if isinstance(only, TemplateSource) and only.indexed:
+            return scan_indexed(only)
         scanned = scan_sources(self.sources, self.mapping.columns.get("prompt"))
         if not scanned.num_rows:
             raise DarkroomError(f"{self.name}: no rows; a run needs at least one prompt")
@@ -207,7 +211,7 @@ class SourceDataset:
         if flagged := self._scanned.counts.num_flagged:
             yield (
                 f"{self.name}: {flagged} prompts begin with # or hold flags such as --steps; they are rendered as they "
-                "are written"
+                "are written; prompts.format=a1111 reads such lines of a file"
             )
 
 

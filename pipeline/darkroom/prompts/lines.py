@@ -6,7 +6,7 @@ is JSON text where they do not.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import AnyStr
@@ -38,7 +38,7 @@ class LinesSource:
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
         with self.file.reading(), self.file.open_text() as stream:
-            numbered = islice(without_blank_end(_numbered_lines(stream)), start, None)
+            numbered = islice(without_blank_end(numbered_lines(stream)), start, None)
             while rows := list(islice(numbered, block_rows)):
                 self.file.check_unchanged()
                 cells = pa.array([line for _, line in rows], pa.binary())
@@ -68,7 +68,7 @@ class JsonlSource:
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
         with self.file.reading(), self.file.open_text() as stream:
-            written = islice((numbered for numbered in _numbered_lines(stream) if numbered[1].strip()), start, None)
+            written = islice((numbered for numbered in numbered_lines(stream) if numbered[1].strip()), start, None)
             while rows := list(islice(written, block_rows)):
                 self.file.check_unchanged()
                 numbers, found = zip(*rows, strict=True)
@@ -94,7 +94,18 @@ def object_block(
     `numbers` are those of the lines in their file, where there is one.
     """
     faults: dict[int, Fault] = {}
-    objects = [_object(position, line, faults, mapping) for position, line in enumerate(lines)]
+    objects = [mapped(_object(position, line, faults), mapping) for position, line in enumerate(lines)]
+    return rows_block(start, objects, faults, types, numbers)
+
+
+def rows_block(
+    start: int,
+    objects: Sequence[Mapping[str, object]],
+    faults: dict[int, Fault],
+    types: pa.Schema | None,
+    numbers: Sequence[int] | None = None,
+) -> SourceBlock:
+    """Rows of values by their columns' names here as a block; `faults` are those of rows that are none, by position."""
     names = list(dict.fromkeys(name for values in objects for name in values))
     columns: dict[str, pa.Array] = {}
     fields = []
@@ -107,7 +118,7 @@ def object_block(
         columns[name] = array
         fields.append(kind)
     if "prompt" not in columns:
-        columns["prompt"] = pa.nulls(len(lines))  # of type null: no row of this block has the key
+        columns["prompt"] = pa.nulls(len(objects))  # of type null: no row of this block has the key
         fields.append(pa.field("prompt", pa.null()))
     schema = pa.schema([pa.field(f.name, columns[f.name].type, metadata=f.metadata) for f in fields])
     return SourceBlock(start, pa.table(list(columns.values()), schema=schema), faults, numbers)
@@ -118,7 +129,7 @@ def _not_text(rows: Sequence[Numbered]) -> dict[int, Fault]:
     return {row: Fault("prompt", "not text", shown(line)) for row, (_, line) in enumerate(rows) if b"\0" in line}
 
 
-def _numbered_lines(stream: pa.NativeFile) -> Iterator[Numbered]:
+def numbered_lines(stream: pa.NativeFile) -> Iterator[Numbered]:
     """Numbered lines without their ends and without a byte order mark."""
     return enumerate(_lines(stream), start=1)
 
@@ -152,19 +163,29 @@ def without_blank_end(numbered: Iterable[tuple[int, AnyStr]]) -> Iterator[tuple[
             blank.clear()
 
 
-def _object(position: int, line: bytes, faults: dict[int, Fault], mapping: ColumnMapping) -> dict[str, object]:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        faults[position] = Fault("", "not JSON", str(error))
-        return {}
-    if not isinstance(values, dict):
-        faults[position] = Fault("", "not a JSON object", shown(values))
-        return {}
+def mapped(values: Mapping[str, object], mapping: ColumnMapping) -> Mapping[str, object]:
+    """An object's values by their columns' names here, which are valid Unicode."""
     if mapping.columns or "prompt" not in values:
         called = mapping.renamed(list(values))
         values = {called[name]: value for name, value in values.items()}
-    return values if line.isascii() and b"\\u" not in line else {_whole(name): value for name, value in values.items()}
+    return values if all(map(str.isascii, values)) else {_whole(name): value for name, value in values.items()}
+
+
+def parsed_object(line: bytes) -> dict[str, object] | Fault:
+    """The JSON object of a line, or why it is none."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Fault("", "not JSON", str(error))
+    return values if isinstance(values, dict) else Fault("", "not a JSON object", shown(values))
+
+
+def _object(position: int, line: bytes, faults: dict[int, Fault]) -> dict[str, object]:
+    found = parsed_object(line)
+    if isinstance(found, Fault):
+        faults[position] = found
+        return {}
+    return found
 
 
 def _read_cells(name: str, cells: Sequence[object], faults: dict[int, Fault]) -> list[str | None]:

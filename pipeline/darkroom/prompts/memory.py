@@ -52,7 +52,7 @@ def memory_source(data: object, name: str, mapping: ColumnMapping) -> Source:
         raise DarkroomError(f"{name}: {type(data).__name__} is no dataset of prompts; {_NEEDED}, or a path")
     if isinstance(data, io.TextIOBase):
         data = _lines_of(data)
-    return RowsSource(name, _Spool(_json_lines(data, name)), mapping)
+    return RowsSource(name, Spool(_json_lines(data, name)), mapping)
 
 
 def memory_warnings(data: object, name: str) -> Iterator[str]:
@@ -76,7 +76,7 @@ class RowsSource:
     """Rows of Python values."""
 
     name: str
-    spool: "_Spool"
+    spool: "Spool"
     mapping: ColumnMapping = field(default_factory=ColumnMapping)
 
     def schema(self) -> None:
@@ -95,7 +95,7 @@ class RowsSource:
         return digest("rows", self.spool.sha256, length=64)
 
 
-class _Spool:
+class Spool:
     """Lines in chunks, in memory or in a file without a name, of which nothing is left however the process ends."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:

@@ -127,10 +127,10 @@ def mixed_prompts(uris: Sequence[str], columns: Mapping[str, str | None] | None 
 
 
 def template_prompts(
-    pattern: str, slots: Mapping[str, Sequence[str]], mode: Mode, num_prompts: int | None, seed: int
+    pattern: str, slots: Mapping[str, Any], mode: Mode, num_prompts: int | None, seed: int, indexed: bool = False
 ) -> PromptDataset:
     """Prompts of a pattern such as "a {colour} {shape}"; the slots' values become extra columns."""
-    source = template_source(pattern, slots, mode, num_prompts, seed)
+    source = template_source(pattern, slots, mode, num_prompts, seed, indexed)
     return SourceDataset(source.name, [source])
 
 
@@ -200,7 +200,7 @@ def _found(place: Place, readers: Mapping[str, Reader], where: str) -> Scan:
         unpacks=True,
         hidden="._",  # first characters of programs' markers and notes
         has_etags=True,
-        exclude=_notes,
+        exclude=notes,
         exclude_reason="text beside tables, or notes by their names; name a file itself to have it read",
     )
     found = scan(place, kinds)
@@ -215,7 +215,7 @@ def _found(place: Place, readers: Mapping[str, Reader], where: str) -> Scan:
     return found
 
 
-def _notes(files: Sequence[InputFile]) -> list[InputFile]:
+def notes(files: Sequence[InputFile]) -> list[InputFile]:
     """Files of lines that are no prompts: all of them beside tables, else those of such a name as README.txt."""
     texts = [file for file in files if file.ending == _LINES]
     return texts if len(texts) < len(files) else [file for file in texts if _NOTES.fullmatch(PurePath(file.path).stem)]

@@ -19,6 +19,7 @@ from darkroom.prompts.extras import carried_field, concrete, extra_columns, unif
 from darkroom.prompts.ids import RowsDigest, clashing, duplicate, final_ids, given_ids, name_keys, row_keys
 from darkroom.prompts.repeats import RepeatedRows, RepeatFinder
 from darkroom.prompts.sources import Fault, Source, SourceBlock
+from darkroom.prompts.template import TemplateSource
 
 _SCAN_ROWS = 16_384
 _NUMBERS = {each.name for each in ROW_SETTINGS if each.kind in (int, float)}
@@ -65,12 +66,13 @@ class Counts:
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     num_marked: int = 0  # prompts with weights of words or names of LoRAs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
-    rows: RowsDigest = field(default_factory=RowsDigest)
+    rows: RowsDigest | None = field(default_factory=RowsDigest)  # None: not all of them are read
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
     def add(self, checked: CheckedBlock) -> None:
         prompts = checked.columns["prompt"]
-        self.rows.add(checked)
+        if self.rows is not None:
+            self.rows.add(checked)
         self.seen.update(checked.columns)
         self.num_faulty += len(checked.faults)
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
@@ -156,6 +158,17 @@ def scan_sources(sources: Sequence[Source], prompt: str | None = None) -> Scanne
         _find_clashes(typed, first_rows, repeats, clashes)
         _report_duplicates(typed, first_rows, clashes, counts)
     return Scanned(first_rows, extras, repeats, clashes, counts)
+
+
+def scan_indexed(source: TemplateSource) -> Scanned:
+    """Of a template whose rows are sound and have ids that differ: of these, the first ones alone are read."""
+    counts, num_rows = Counts(rows=None), source.num_prompts
+    extras = pa.schema([each for each in source.schema() if each.name not in READ])
+    counts.add(checked_block(next(source.read(0, _SCAN_ROWS, extras)), extras)[0])
+    counts.num_rows_without = counts.num_given_ids = num_rows
+    counts.num_digest_ids = 0
+    counts.max_prompt_chars = source.max_prompt_chars
+    return Scanned((0, num_rows), extras, RepeatedRows(num_rows), RepeatedRows(num_rows), counts)
 
 
 def rows_digest(sources: Sequence[Source], scanned: Scanned, count: int) -> str:

@@ -36,11 +36,13 @@ from darkroom.rendering.pipeline_calls import (
     set_guiders,
     text_groups,
     to_pixels,
+    unpacker,
 )
 from darkroom.rendering.pretrained import LoadedPipeline, load_pipeline
 from darkroom.rendering.refiner import Refiner, is_refined
-from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, explained
+from darkroom.rendering.renderer import RenderedImage, RendererInfo, RendererSpec, Trajectory, explained
 from darkroom.rendering.schedulers import build_scheduler, scheduler_facts
+from darkroom.rendering.step_watch import StepWatch
 
 _SUCCESSES_BEFORE_GROWING = 16  # calls at a halved batch before the double is tried again
 # What the CPU's allocator, a kernel's first call and libraries say, none of them as torch.OutOfMemoryError.
@@ -171,15 +173,18 @@ class DiffusersRenderer:
     def _try(self, requests: Sequence[ImageRequest], truncated: list[bool], size: int) -> list[RenderedImage]:
         """One call of the model; nothing where memory ran out and a smaller batch is to be tried."""
         try:
-            images = self._images(self._call([*requests, *[requests[-1]] * (size - len(requests))]))
+            watch = StepWatch(requests)
+            decoded = self._call([*requests, *[requests[-1]] * (size - len(requests))], watch)
+            images = self._images(decoded)
+            trajectories = self._trajectories(watch, decoded)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise explained(error) from error
             return self._halve(truncated)
         self._count_success()
         return [
-            RenderedImage(pixels, cut, error, size, scheduler=self._scheduler_facts)
-            for (pixels, error), cut in zip(images, truncated, strict=False)
+            RenderedImage(pixels, cut, error, size, scheduler=self._scheduler_facts, trajectory=trajectories.get(place))
+            for place, ((pixels, error), cut) in enumerate(zip(images, truncated, strict=False))
         ]
 
     def _halve(self, truncated: list[bool]) -> list[RenderedImage]:
@@ -199,11 +204,13 @@ class DiffusersRenderer:
 
     # One call -------------------------------------------------------------------------------------------------------
 
-    def _call(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
+    def _call(self, requests: Sequence[ImageRequest], watch: StepWatch) -> torch.Tensor:
         """(N, 3, H, W) float32 in [-1, 1] for exactly as many requests as the batch holds."""
         sampling = requests[0].sampling
         self._switch_loras(requests)
         self._set_scheduler_and_guiders(sampling)
+        if self._model_scheduler is not None:
+            watch.watch(self._pipe.scheduler)
         if self._text is None:
             return self._call_with_prompts(requests)
         generators = [torch.Generator().manual_seed(request.seed) for request in requests]
@@ -217,7 +224,7 @@ class DiffusersRenderer:
             settings = {**self._arguments(sampling), "generator": generators}
             with self._stage("denoise"):
                 latents = self._refiner.refined(
-                    latents, requests, self._pipe.scheduler, settings, self._family.mixes_guidance
+                    latents, requests, self._pipe.scheduler, settings, self._family.mixes_guidance, watch.watch
                 )
         with self._stage("decode"):
             return decode_latents(self._pipe.vae, latents)
@@ -234,6 +241,14 @@ class DiffusersRenderer:
         with self._stage("denoise"), self._patches.around_call(requests[0].sampling, len(requests)):
             output = self._pipe(**arguments)
         return pictures(self._family, output)
+
+    def _trajectories(self, watch: StepWatch, images: torch.Tensor) -> dict[int, Trajectory]:
+        """Place of a request -> its trajectory, where one is asked for. `images`: the call's, (N, 3, H, W)."""
+        if not watch.is_asked:
+            return {}
+        unpack = unpacker(self._pipe, self._family, *images.shape[2:])
+        with self._stage("decode"):
+            return watch.trajectories(images, lambda latents: decode_latents(self._pipe.vae, unpack(latents)))
 
     def _set_scheduler_and_guiders(self, sampling: Sampling) -> None:
         if self._model_scheduler is not None:

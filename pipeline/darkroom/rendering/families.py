@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import ceil, sqrt
 
 from darkroom.domain.settings import CACHES
-from darkroom.rendering.family import UNPROVED, Family, Flag, Guidance, Size, Text, Tokens, Wording
+from darkroom.rendering.family import UNPROVED, Family, Flag, Guidance, Latents, Size, Text, Tokens, Wording
 
 _CASCADE_PIXELS, _CASCADE_LATENTS, _CASCADE_VQGAN = 42.67, 10.67, 4  # of one latent pixel of the prior
 _KANDINSKY5 = ((1024, 1024), (1408, 640), (640, 1408), (1280, 768), (768, 1280), (1152, 896), (896, 1152))
@@ -92,6 +92,7 @@ FAMILIES: Mapping[str, Family] = {
         takes_negative_prompt=False,
         tokens=(Tokens("tokenizer_2", 512), _CLIP_77),
         shared_text=(2,),
+        latents=Latents.PACKED,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # The chat template's own tokens count; those of Flux.2's system message are not known without the model.
@@ -99,6 +100,7 @@ FAMILIES: Mapping[str, Family] = {
         Guidance.EMBEDDED,
         takes_negative_prompt=False,
         tokens=(),
+        latents=Latents.OTHER,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     "Flux2KleinPipeline": Family(
@@ -106,6 +108,7 @@ FAMILIES: Mapping[str, Family] = {
         takes_negative_prompt=False,  # its negative prompt is always the empty one
         tokens=(Tokens(limit=509),),  # 512 with three of the chat template before it
         mixes_guidance=True,
+        latents=Latents.OTHER,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     "PixArtAlphaPipeline": _pixart(120),
@@ -120,6 +123,7 @@ FAMILIES: Mapping[str, Family] = {
         unit=32,
         fixed_scheduler=True,
         only_at_steps=(2, "intermediate_timesteps"),
+        latents=Latents.OTHER,
     ),
     # Without a negative prompt there is no guidance; the model's card gives a blank.
     "QwenImagePipeline": Family(
@@ -127,6 +131,7 @@ FAMILIES: Mapping[str, Family] = {
         no_negative_prompt=" ",
         text=Text.RAGGED,
         tokens=(Tokens(limit=512, wording=Wording.TEMPLATE),),
+        latents=Latents.OTHER,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # Guided by prompt + scale * (prompt - negative), so from 0 on.
@@ -145,6 +150,7 @@ FAMILIES: Mapping[str, Family] = {
         mixes_guidance=True,
         shared_text=(1, 4),
         tokens=(Tokens(limit=512),),
+        latents=Latents.PACKED,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # Scales every size to an area of 1024x1024 pixels.
@@ -210,6 +216,7 @@ FAMILIES: Mapping[str, Family] = {
         lowest=-1.0,
         fixed_scheduler=True,
         doubled_generators=True,
+        latents=Latents.OTHER,
     ),
     # Guided by (scale + 1) * prompt - scale * negative. Negative text is cut where the batch's longest prompt ends.
     "Kandinsky3Pipeline": Family(
@@ -219,6 +226,7 @@ FAMILIES: Mapping[str, Family] = {
         unit=64,
         lowest=-1.0,
         passes_generator=True,
+        latents=Latents.OTHER,
     ),
     "Kandinsky5T2IPipeline": Family(
         mixes_loras=False,  # not tried
@@ -228,6 +236,7 @@ FAMILIES: Mapping[str, Family] = {
         made_size=of_one_list,
         output="image",
         needs="torchvision",  # of the processor that is its tokenizer
+        latents=Latents.OTHER,
     ),
     # The prior is guided; its own steps stay as they are.
     "StableCascadeCombinedPipeline": Family(
@@ -235,19 +244,24 @@ FAMILIES: Mapping[str, Family] = {
         tokens=(Tokens("prior_tokenizer"),),
         made_size=of_two_stages,
         fixed_scheduler=True,
+        latents=Latents.OTHER,
     ),
     # Its UNet predicts a variance too, which few schedulers take.
-    "IFPipeline": Family(mixes_guidance=True, tokens=(_CLIP_77,), lowest=-1.0, fixed_scheduler=True),
+    "IFPipeline": Family(
+        mixes_guidance=True, tokens=(_CLIP_77,), lowest=-1.0, fixed_scheduler=True, latents=Latents.OTHER
+    ),
     # Without a negative prompt, zeros.
     "BriaPipeline": Family(
         tokens=(Tokens(limit=128),),
         unfit_schedulers=("flow_lcm",),  # which has no `scale_model_input`
+        latents=Latents.PACKED,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     "OvisImagePipeline": Family(
         mixes_guidance=True,
         shared_text=(2, 3),
         tokens=(Tokens(limit=256),),
+        latents=Latents.PACKED,
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # Guided by prompt + scale * (prompt - negative), so from 0 on.
@@ -259,6 +273,7 @@ FAMILIES: Mapping[str, Family] = {
         unit=2,
         unit_of_latents=True,
         passes_sigmas=True,
+        latents=Latents.OTHER,
     ),
 }
 

@@ -28,6 +28,14 @@ class Text(Enum):
     QUOTED = "quoted"  # whether any prompt of the batch quotes words to be written in the picture
 
 
+class Latents(Enum):
+    """What a step's latents are to the VAE's decoder, but for the factors in its config."""
+
+    PLAIN = "plain"  # what it takes
+    PACKED = "packed"  # patches of 2x2 in a row, (N, patches, 4 * C), which the pipeline's `_unpack_latents` lays out
+    OTHER = "other"  # something else, or not known
+
+
 @dataclass(frozen=True)
 class Flag:
     """A value of a component's config.json, or, where `component` is empty, of model_index.json."""
@@ -89,7 +97,8 @@ class Family:
     doubled_generators: bool = False  # a negative prompt is a row of its own and takes noise too
     caches: tuple[str, ...] = ()  # of its transformer, by `sampling.cache`'s names
     needs: str | None = None  # an optional package
+    latents: Latents = Latents.PLAIN
     is_proved: bool = True  # false: a class that is not in the table
 
 
-UNPROVED = Family(is_proved=False, mixes_loras=False)
+UNPROVED = Family(is_proved=False, mixes_loras=False, latents=Latents.OTHER)

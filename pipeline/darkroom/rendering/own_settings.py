@@ -157,7 +157,7 @@ def unfit_choices(
         if other:
             has = ", ".join(f"{name}={getattr(sampling, name)}" for name in other)
             wants = ", ".join(f"{name}={value}" for name, value in other.items())
-            columns = " and ".join(name for name in other if SETTINGS[name].row)
+            columns = ", ".join(name for name in other if SETTINGS[name].row)
             columns = f"columns of {columns} say it for rows; " if columns else ""
             yield (
                 f"rows that choose {lora} are made with {has}, and it is made for {wants}; {columns}a cell of its own, "

@@ -6,7 +6,7 @@ are drawn as each image's noise, decoded to pixels, and checked for values that 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import ARGUMENTS, Sampling
 from darkroom.rendering.conditioning import RowScales
-from darkroom.rendering.family import Family, Guidance, Text, Tokens, Wording
+from darkroom.rendering.family import Family, Guidance, Latents, Text, Tokens, Wording
 from darkroom.rendering.inspected_model import text_tokenizer
 
 _QUOTES = re.compile(r"'.*?'|\".*?\"|‘.*?’|“.*?”")  # as diffusers' `extract_glyph_text` finds quoted words
@@ -171,6 +171,13 @@ def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
         vae.to(dtype)
     is_finite = torch.isfinite(decoded).flatten(1).all(1)
     return torch.where(is_finite.view(-1, 1, 1, 1), decoded, exact)
+
+
+def unpacker(pipe: Any, family: Family, height: int, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Latents as a step has them -> (N, C, h, w), of images of this size."""
+    if family.latents is Latents.PACKED:
+        return lambda latents: pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+    return lambda latents: latents
 
 
 def to_pixels(decoded: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ divides them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,13 +196,15 @@ class Refiner:
         scheduler: Any,
         arguments: Mapping[str, Any],
         takes_guidance: bool,
+        watch: Callable[[Any], None] = lambda _: None,
     ) -> "torch.Tensor":
         """(N, C, h, w) latents as the first pipeline leaves them, to latents of finished images. `scheduler`: the first
-        pipeline's; `arguments`: what its call was given but for text, its generators among them."""
+        pipeline's; `arguments`: what its call was given but for text, its generators among them; `watch` is given the
+        scheduler that goes on."""
         from darkroom.rendering.conditioning import conditioning_arguments
 
         texts = conditioning_arguments(self._pipe, self.text, requests, takes_guidance)
-        return self._call(latents, requests[0], scheduler, {**arguments, **texts})
+        return self._call(latents, requests[0], scheduler, {**arguments, **texts}, watch)
 
     def by_diffusers(
         self, latents: "torch.Tensor", request: ImageRequest, scheduler: Any, arguments: Mapping[str, Any]
@@ -211,9 +213,15 @@ class Refiner:
         return self._call(latents, request, scheduler, arguments)
 
     def _call(
-        self, latents: "torch.Tensor", request: ImageRequest, scheduler: Any, arguments: Mapping[str, Any]
+        self,
+        latents: "torch.Tensor",
+        request: ImageRequest,
+        scheduler: Any,
+        arguments: Mapping[str, Any],
+        watch: Callable[[Any], None] = lambda _: None,
     ) -> "torch.Tensor":
         self._pipe.scheduler = type(scheduler).from_config(scheduler.config, prediction_type=self._prediction)
+        watch(self._pipe.scheduler)
         taken = {name: value for name, value in arguments.items() if name not in (*_GIVEN, "latents", "output_type")}
         start = request.sampling.refiner_start
         found = self._pipe(**taken, image=latents.float(), denoising_start=start, output_type="latent")

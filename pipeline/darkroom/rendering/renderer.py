@@ -16,6 +16,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import NONE, ModelRef, Value
+from darkroom.domain.trajectories import TrajectoryStep
 from darkroom.rendering.backends import TORCH
 from darkroom.rendering.family import Family
 from darkroom.rendering.inspected_model import InspectedModel
@@ -55,6 +56,14 @@ class RendererSpec:
 
 
 @dataclass(frozen=True)
+class Trajectory:
+    """How an image formed."""
+
+    pixels: np.ndarray  # (2 * height, columns * width, 3) uint8 RGB: x_t of each step above its predicted x_0
+    steps: tuple[TrajectoryStep, ...]  # one a column; the last is the finished image, in both rows
+
+
+@dataclass(frozen=True)
 class RenderedImage:
     """The result of one request: pixels, or the reason why there are none."""
 
@@ -66,6 +75,7 @@ class RenderedImage:
     cost: float | None = None  # what the renderer's owner takes for it
     notes: Mapping[str, Value] = field(default_factory=dict)  # what records keep of it besides
     scheduler: str | None = None  # that made it, as `schedulers.scheduler_facts` says; None: without one
+    trajectory: Trajectory | None = None  # where the request asks for one
 
 
 @dataclass(frozen=True)

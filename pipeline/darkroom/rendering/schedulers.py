@@ -11,6 +11,7 @@ from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.rendering.family import Family
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.model_facts import config_of
+from darkroom.rendering.noise_levels import why_unknown
 
 # Schedulers whose steps are some of those that a model was distilled with, or of the timesteps of its training, by
 # these names and defaults in their configurations; others take any number.
@@ -100,15 +101,18 @@ def _fits(name: str, facts: Family) -> bool:
     return takes_all and name not in facts.unfit_schedulers
 
 
-def check_scheduler(name: str, model: InspectedModel) -> None:
-    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not installed."""
+def check_scheduler(name: str, model: InspectedModel, said: str = "sampling.scheduler") -> None:
+    """Refuse a scheduler that does not exist, does not fit the model, or needs a package that is not installed.
+
+    `said`: what asks for it, in the message.
+    """
     names = compatible_schedulers(model)
     if name not in names:
         known = f"does not fit {model.identity.repo_id}" if name in SCHEDULERS else "is not known"
-        raise DarkroomError(f"sampling.scheduler={name} {known}; those that fit are {', '.join(names)}")
+        raise DarkroomError(f"{said}={name} {known}; those that fit are {', '.join(names)}")
     needs = SCHEDULERS[name].needs if name != DEFAULT else None
     if needs and importlib.util.find_spec(needs) is None:
-        raise MissingPackage(f"sampling.scheduler={name} needs the package {needs}; run `pip install {needs}`")
+        raise MissingPackage(f"{said}={name} needs the package {needs}; run `pip install {needs}`")
 
 
 def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None:
@@ -120,6 +124,13 @@ def check_steps(name: str, steps: int, model: InspectedModel, said: str) -> None
             f"{said}={steps}: {what} takes {most} steps of {model.identity.repo_id} at most; give {most} or less, or "
             "another scheduler"
         )
+
+
+def why_no_levels(name: str, model: InspectedModel) -> str | None:
+    """Why it is not known how much noise a state of this scheduler has; None where it is."""
+    config = config_of(Path(model.folder) / "scheduler") if model.folder else {}
+    options = SCHEDULERS[name].options if name in SCHEDULERS else {}
+    return why_unknown({**config, **options}, _class_name(name, config))
 
 
 def takes_eta(name: str, model: InspectedModel) -> bool:

@@ -12,6 +12,7 @@ from darkroom.evaluation.figures import Evaluation, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
 from darkroom.reporting.commands import run_command, words_of
 from darkroom.reporting.content import (
+    Acceptance,
     Axis,
     CellResult,
     Cost,
@@ -36,7 +37,8 @@ from darkroom.reporting.grid_image import GridBlock, grid_image, side_of
 from darkroom.reporting.notes import notes
 from darkroom.reporting.pictures import Row, Thumbnail, failed_image, pictures, read_rows, thumbnails
 from darkroom.reporting.sampling import ImageRef, PromptChoice, middle
-from darkroom.reporting.survey import NUM_PICKS, Survey, survey
+from darkroom.reporting.survey import NUM_PICKS, CellCount, Survey, survey
+from darkroom.reporting.trajectories import FindReference, forming
 from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_of, read_choices
 from darkroom.runs.certificates import certificates
 from darkroom.runs.drivers import spent
@@ -55,6 +57,7 @@ class ReportOptions:
     run_href: str | None = None  # the run's folder as seen from the report's; None where no browser gets there from it
     grid_columns: str | None = None  # axis that lies across in the grid of all cells; None: the first
     num_grid_prompts: int = 1  # in that grid
+    find_reference: FindReference = lambda: None  # an image of the reference that the run was measured against
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     small = thumbnails(run.store, (row.record for row in rows), larger, side)
     shown = tuple(_shown(run, rows, small, options.run_href))
     failures = tuple(_failures(run))
+    formed = forming(store, info, run.cells, options.run_href, options.find_reference)
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
         title=_title(run),
@@ -112,15 +116,20 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         score_metric=scores.metric.name if scores else None,
         scores={cell_id: sample.scores for cell_id, sample in run.found.scores.items()},
         breakdown=run.found.breakdown.result(),
+        by=run.figures.by,
         pictures=shown,
         picks=Picks(*(tuple(image.image_id for image in picked[name]) for name in ("best", "median", "worst"))),
         failures=failures,
         grid=_grid(run, grid_axes, in_grid, small) if in_grid else None,
         dropped=tuple(_dropped(item, run) for item in dropped),
         costs=tuple(_costs(run)),
+        policy=str(info.policy or ""),
+        acceptances=tuple(_acceptance(cell_id, run.found.counts[cell_id]) for cell_id in run.order if info.policy),
         controls=control_rows(run.figures.controls),
+        forming=formed if formed and formed.strips else None,
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
+            *(formed.notes if formed else ()),
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),
         ),
     )
@@ -186,6 +195,12 @@ def _dropped(item: Dropped, run: _Gathered) -> DroppedCell:
     )
 
 
+def _acceptance(cell_id: str, count: CellCount) -> Acceptance:
+    found = count.policy
+    why = dict(found.reasons.most_common()) | {f"{why}, and kept": n for why, n in found.flagged.most_common()}
+    return Acceptance(cell_id, found.num_accepted, found.num_made, count.num_failed, why)
+
+
 # Costs of lossy settings ---------------------------------------------------------------------------------------------
 
 
@@ -223,7 +238,7 @@ def _rows(run: _Gathered, picked: Mapping[str, list[ImageRef]]) -> list[Row]:
     sheet = list(run.found.prompts.images())
     rows = read_rows(run.store, [*sheet, *(image for group in picked.values() for image in group)])
     place = {cell_id: index for index, cell_id in enumerate(run.order)}
-    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.record.sample_index))
+    return sorted(rows.values(), key=lambda row: (row.record.row, place[row.record.cell_id], row.image.sample_index))
 
 
 def _shown(
@@ -247,7 +262,7 @@ def _grid_axes(run: _Gathered, columns: str | None) -> list[Axis]:
 def _in_grid(run: _Gathered, rows: Collection[Row], num_prompts: int) -> list[Record]:
     """The first prompts that are shown, in order of rows; the first image of each in every cell."""
     sheet = {image.image_id for image in run.found.prompts.images()}
-    firsts = [row.record for row in rows if row.record.image_id in sheet and row.record.sample_index == 0]
+    firsts = [row.record for row in rows if row.record.image_id in sheet and row.image.sample_index == 0]
     chosen = sorted({(record.row, record.prompt_id) for record in firsts})[:num_prompts]
     found = [record for record in firsts if (record.row, record.prompt_id) in chosen]
     return sorted(found, key=lambda record: (record.row, record.prompt_id))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from darkroom.evaluation.figures import Figure, Gap, Metric
+from darkroom.evaluation.figures import ByValue, Figure, Gap, Metric
 from darkroom.evaluation.tables import Table, arrow, decimals, number, setting_text
 from darkroom.reporting.content import CellResult, Cost, DroppedCell, ReportContent
 from darkroom.reporting.ranking import best_cells, figure_of, gap_of, order_by, rivals
@@ -90,9 +90,7 @@ class MetricColumn:
     def interval(self, cell: CellResult) -> str:
         """Such as "11.02 – 11.48"; empty where there is none."""
         figure = figure_of(cell, self.metric)
-        if figure is None or figure.low is None or figure.high is None:
-            return ""
-        return " – ".join(number(end, self.decimals, NO_FIGURE) for end in (figure.low, figure.high))
+        return _interval(figure, self.decimals) if figure else ""
 
     def value_and_interval(self, cell: CellResult) -> str:
         """Such as "11.25 (11.02 – 11.48)"."""
@@ -152,6 +150,48 @@ def costs_table(content: ReportContent) -> Table:
         for place, cost in enumerate(content.costs)
     ]
     return Table(headings, rows, num_left=2)
+
+
+def by_tables(content: ReportContent) -> list[tuple[str, Table]]:
+    """Each column of the prompts that figures were told by, with a row a value and cell."""
+    return [(column, _by_table(column, found, content)) for column, found in content.by.items()]
+
+
+def _by_table(column: str, found: ByValue, content: ReportContent) -> Table:
+    lines = [
+        (value, cell, cells[cell.cell_id])
+        for value, cells in found.items()
+        for cell in content.cells
+        if cell.cell_id in cells
+    ]
+    metrics = [metric for metric in content.metrics if any(metric.name in figures for _, _, figures in lines)]
+    columns = [_by_entries([figures.get(metric.name) for _, _, figures in lines]) for metric in metrics]
+    is_several = len(content.cells) > 1
+    left = [[value, *([cell_label(cell, content)] if is_several else [])] for value, cell, _ in lines]
+    rows = [[*line, *(entries[place] for entries in columns)] for place, line in enumerate(left)]
+    heads = [MetricColumn(metric, ()).heading for metric in metrics]
+    return Table([column, *(["cell"] if is_several else []), *heads], rows, num_left=2 if is_several else 1)
+
+
+def _by_entries(figures: Sequence[Figure | None]) -> list[str]:
+    """Such as "0.612 (0.581 – 0.643) of 120": the number of images last."""
+    places = decimals(figure.value for figure in figures if figure)
+    return [
+        f"{_value_and_interval(figure, places)} of {figure.num_images:,}" if figure else NO_FIGURE for figure in figures
+    ]
+
+
+def _value_and_interval(figure: Figure, places: int) -> str:
+    """Such as "11.25 (11.02 – 11.48)"."""
+    ends = _interval(figure, places)
+    return number(figure.value, places, NO_FIGURE) + (f" ({ends})" if ends else "")
+
+
+def _interval(figure: Figure, places: int) -> str:
+    """Such as "11.02 – 11.48"; empty where there is none."""
+    if figure.low is None or figure.high is None:
+        return ""
+    return " – ".join(number(end, places, NO_FIGURE) for end in (figure.low, figure.high))
 
 
 @dataclass(frozen=True)

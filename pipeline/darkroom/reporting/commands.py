@@ -9,7 +9,7 @@ from itertools import product
 from darkroom.domain.settings import SETTINGS, UNTAKEN, ModelRef, settings_of
 from darkroom.runs.cells import CellInfo, Choices
 from darkroom.runs.commands import as_written, called_by_name, preset_of, word
-from darkroom.runs.run import PromptsInfo, RunInfo
+from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import StoreSpec
 
 _USUAL = [("on_invalid", "fail"), ("mode", "product"), ("seed", 0)]  # of the prompts' settings: need no word
@@ -87,13 +87,24 @@ def _rendering(
                 **_sampling(shared, info),
                 **grid,
                 **_if_any("evaluate", "inline" if evaluation else None),
-                **{f"evaluation.{name}": value for name, value in evaluation.items()},
+                **{f"evaluation.{name}": value for name, value in _looked_at(info, evaluation).items()},
                 **(halving if grid else {}),
+                **_if_any("policy", info.policy.entries if info.policy else []),
                 **_output(info, store),
                 "engine.shard_size": info.shard_size,
                 **_if_any("engine.batch_size", batch_size),
             },
         )
+
+
+def _looked_at(info: RunInfo, evaluation: Settings) -> Given:
+    """What is measured inline, and by which extractors the run's policy decides."""
+    if info.policy is None:
+        return dict(evaluation)
+    named, asked = list(evaluation.get("extractors") or []), info.policy.named_extractors  # type: ignore[call-overload]
+    found: Given = {**evaluation, "extractors": [*named, *(each for each in asked if each not in named)]}
+    scales = {figure.convention for figure in info.policy.figures if figure.convention}
+    return found | ({"clip_convention": scales.pop()} if scales - {"hessel"} else {})
 
 
 def _line(job: str, given: Given) -> str:
@@ -122,7 +133,7 @@ def _call(job: str, given: Given) -> str:
     rows = {name: each for name, each in parts["prompts"].items() if name not in _HOW_READ}
     words |= {name: each for name, each in parts["prompts"].items() if name in _HOW_READ}
     words |= _if_any("halving", parts["halving"])
-    if "evaluate" in words:
+    if "evaluate" in words or parts["evaluation"]:
         words["evaluate"] = _Call("EvaluationOptions", _expecting(parts["evaluation"]))
     prompts = repr(_Call("select", rows, ("prompts",))) if rows else "prompts"
     return repr(_Call(job, words | {"engine": _Call("EngineOptions", parts["engine"])}, (prompts,)))
@@ -256,7 +267,16 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         "output.image_format": output.image_format,
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
+        **_trajectory(output),
     }
+
+
+def _trajectory(output: OutputInfo) -> Given:
+    if not output.trajectory_prompts:
+        return {}
+    steps = list(output.trajectory_steps or ())
+    said = {"output.trajectory": True, "output.trajectory_prompts": output.trajectory_prompts}
+    return said | _if_any("output.trajectory_steps", steps)
 
 
 def _if_any(name: str, value: object) -> Given:

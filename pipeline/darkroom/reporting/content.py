@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.figures import Controls, Figure, Gap, Metric
+from darkroom.domain.trajectories import TrajectoryStep
+from darkroom.evaluation.figures import ByValue, Controls, Figure, Gap, Metric
 
 _FILE_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _HREF_SCHEMES = {"", "http", "https"}
@@ -98,6 +99,17 @@ class DroppedCell:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """What the run's policy did in one cell."""
+
+    cell_id: str
+    num_accepted: int
+    num_made: int  # images, those that were not kept too
+    num_without: int  # records that are left without an image
+    why: Mapping[str, int]  # reasons, the most frequent first
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a cell gains and loses by lossy settings."""
 
@@ -118,6 +130,39 @@ class Picks:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """How one image formed: x_t of some steps above what each predicted of x_0, and the image last, in both rows."""
+
+    image_id: str  # letters, digits, - and _: names the picture's file
+    cell_id: str
+    prompt_id: str
+    prompt: str
+    steps: tuple[TrajectoryStep, ...]  # one a column
+    picture: bytes  # WebP
+    href: str | None  # the stored strip, as seen from the report
+    height: int  # pixels of one of its pictures
+    width: int
+
+
+@dataclass(frozen=True)
+class NoisedReference:
+    """A reference image with as much noise as each of these steps begins with."""
+
+    steps: tuple[TrajectoryStep, ...]  # one a column
+    picture: bytes  # WebP
+
+
+@dataclass(frozen=True)
+class Forming:
+    """How pictures form."""
+
+    strips: tuple[Strip, ...]  # in order of cells and rows
+    noised: tuple[NoisedReference, ...] = ()  # one for each sequence of steps that the strips have
+    reference: str = ""  # whose image that is
+    notes: tuple[str, ...] = ()  # what is left out, and why
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that a report says. What does not apply stays empty, and its section is left out."""
 
@@ -131,15 +176,19 @@ class ReportContent:
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by cell_id; subsampled: `notes` say how
     # prompt column -> its value -> cell_id -> score
     breakdown: Mapping[str, Mapping[str, Mapping[str, GroupScore]]] = field(default_factory=dict)
+    by: Mapping[str, ByValue] = field(default_factory=dict)  # figures with intervals, by column of the prompts
     pictures: tuple[Picture, ...] = ()
     picks: Picks = Picks()
     failures: tuple[FailedImage, ...] = ()
     dropped: tuple[DroppedCell, ...] = ()
     costs: tuple[Cost, ...] = ()
+    policy: str = ""  # in words
+    acceptances: tuple[Acceptance, ...] = ()  # of a run with a policy, one a cell
     controls: tuple[CellResult, ...] = ()  # rows below the cells' that rank nothing; cell_id is what each is called
     notes: tuple[str, ...] = ()  # what was sampled, and from how many
     grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
     settings: tuple[tuple[str, str], ...] = ()  # name and value: what is rendered, and what all cells are rendered with
+    forming: Forming | None = None
 
 
 def check(content: ReportContent) -> None:
@@ -192,11 +241,13 @@ def _axis_faults(content: ReportContent) -> Iterator[str]:
 
 def _picture_faults(content: ReportContent) -> Iterator[str]:
     """image_id names a file, and image_href is followed by a click: neither may be anything."""
-    for picture in content.pictures:
-        if not _FILE_NAME.fullmatch(picture.image_id):
-            yield f"report: image_id {picture.image_id!r} cannot name a file; use letters, digits, - and _"
-        if picture.image_href is not None and not _is_safe_href(picture.image_href):
-            yield f"report: image_href {picture.image_href!r} is no relative path, http or https address; use one"
+    strips = content.forming.strips if content.forming else ()
+    for image_id in (*(picture.image_id for picture in content.pictures), *(strip.image_id for strip in strips)):
+        if not _FILE_NAME.fullmatch(image_id):
+            yield f"report: image_id {image_id!r} cannot name a file; use letters, digits, - and _"
+    for href in (*(picture.image_href for picture in content.pictures), *(strip.href for strip in strips)):
+        if href is not None and not _is_safe_href(href):
+            yield f"report: image_href {href!r} is no relative path, http or https address; use one"
 
 
 def _is_safe_href(href: str) -> bool:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from darkroom.evaluation.figures import Figure, Gap, Metric
 from darkroom.reporting.columns import MetricColumn, cell_label, metric_columns
-from darkroom.reporting.content import CellResult, Picture, ReportContent, Setting
+from darkroom.reporting.content import CellResult, Forming, Picture, ReportContent, Setting, Strip
 from darkroom.reporting.decision import decision, key_columns
 from darkroom.reporting.ranking import dominated, pareto_front
 
@@ -37,6 +37,7 @@ def payload(content: ReportContent, thumbnails: Mapping[str, str]) -> dict[str, 
         },
         "pictures": [_picture(picture, thumbnails.get(picture.image_id)) for picture in content.pictures],
         "picks": asdict(content.picks),
+        "forming": _forming(content.forming),
         "failures": [vars(failure) | {"record": dict(failure.record)} for failure in content.failures],
     }  # fmt: skip
 
@@ -96,6 +97,42 @@ def _fronts(content: ReportContent) -> dict[str, dict[str, tuple[str, ...]]]:
 def _picture(picture: Picture, thumbnail: str | None) -> dict[str, object]:
     shown = {"score": _finite(picture.score), "record": dict(picture.record), "thumbnail": thumbnail}
     return vars(picture) | shown
+
+
+# How pictures form ----------------------------------------------------------------------------------------------------
+
+STRIPS = "trajectories"
+
+
+def strip_name(strip: Strip) -> str:
+    return f"{STRIPS}/{strip.image_id}.webp"
+
+
+def noised_name(place: int) -> str:
+    return f"{STRIPS}/reference-{place}.webp"
+
+
+def _forming(forming: Forming | None) -> dict[str, object] | None:
+    if forming is None:
+        return None
+    noised = {each.steps: noised_name(place) for place, each in enumerate(forming.noised)}
+    return {
+        "strips": [
+            {
+                "cell_id": strip.cell_id,
+                "prompt_id": strip.prompt_id,
+                "prompt": strip.prompt,
+                "steps": [asdict(step) for step in strip.steps],
+                "picture": strip_name(strip),
+                "href": strip.href,
+                "height": strip.height,
+                "width": strip.width,
+                "noised": noised.get(strip.steps),
+            }
+            for strip in forming.strips
+        ],
+        "reference": forming.reference,
+    }
 
 
 # metrics.parquet ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from darkroom.evaluation.figures import reference_of
 from darkroom.evaluation.latest import Question, question
 from darkroom.evaluation.tables import setting_text
 from darkroom.reporting.columns import MetricColumn
@@ -21,12 +22,13 @@ class Decision:
 
 
 def key_columns(columns: Sequence[MetricColumn]) -> list[MetricColumn]:
-    """The first metric that ranks cells, of each question that was measured; in the order of questions."""
-    found: dict[Question | None, MetricColumn] = {}
+    """The first metric that ranks cells, of each question that was measured, as closeness to each of several
+    references; in the order of questions."""
+    found: dict[tuple[Question | None, str], MetricColumn] = {}
     for column in columns:
         if column.order:
-            found.setdefault(question(column.metric), column)
-    return [found[each] for each in Question if each in found]
+            found.setdefault((question(column.metric), reference_of(column.metric.name)), column)
+    return [column for each in Question for (asked, _), column in found.items() if asked is each]
 
 
 def why_these(keys: Sequence[MetricColumn], columns: Sequence[MetricColumn]) -> str:
@@ -39,8 +41,8 @@ def why_these(keys: Sequence[MetricColumn], columns: Sequence[MetricColumn]) -> 
 
 
 def _asked(column: MetricColumn) -> str:
-    asked = question(column.metric)
-    return asked.value if asked else ""
+    asked, named = question(column.metric), reference_of(column.metric.name)
+    return "" if asked is None else f"closeness to {named}" if named else asked.value
 
 
 def decision(cells: Sequence[CellResult], axes: Sequence[Axis], keys: Sequence[MetricColumn]) -> Decision | None:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 
 from darkroom.domain.certificates import PROMISES, Certificate
@@ -14,6 +15,7 @@ from darkroom.reporting.content import Axis, Setting
 from darkroom.reporting.survey import CellCount, Provenance
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.drivers import Spent
+from darkroom.runs.policy_counts import PolicyCount
 from darkroom.runs.run import RunInfo
 
 Facts = Iterator[tuple[str, str]]
@@ -122,6 +124,7 @@ def facts(
     by_status = sum((count.by_status for count in counts.values()), Counter())
     return (
         *_images(info, counts, made),
+        *_policy(info, counts),
         *_times(made, by_status[OK]),
         *([("cost of workers", spent.text(by_status))] if spent else []),
         *_evaluations(evaluations),
@@ -203,6 +206,18 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
 
 
+def _policy(info: RunInfo, counts: Mapping[str, CellCount]) -> Facts:
+    if info.policy is None:
+        return
+    found = sum((count.policy for count in counts.values()), PolicyCount())
+    yield "policy", str(info.policy)
+    yield "accepted", str(found)
+    if why := "; ".join(islice(found.why(), _MOST_REASONS)):
+        yield "what the policy saw", why
+    if found.rejected_s:
+        yield "time on devices for rejected images", duration_text(found.rejected_s)
+
+
 def scheduler_text(config: str) -> tuple[str, str]:
     """Its class, and its options in words, of a record's `scheduler_config`."""
     options = json.loads(config)
@@ -255,7 +270,7 @@ def _evaluations(evaluations: Sequence[Evaluation]) -> Facts:
     infos = [info for evaluation in evaluations for info in evaluation.metrics.values()]
     yield "evaluated", ", ".join(dict.fromkeys(item.created_at[:16].replace("T", " ") + " UTC" for item in evaluations))
     yield "extractors", ", ".join(dict.fromkeys(info.extractor for info in infos if info.extractor))
-    references = dict.fromkeys(info.reference for info in infos if info.reference)
+    references = dict.fromkeys(info.compared_with for info in infos if info.reference)
     if references:
         yield "references", ", ".join(references)
 

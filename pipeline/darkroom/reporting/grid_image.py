@@ -4,6 +4,7 @@ import io
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +21,8 @@ _PROMPT_LINES = 3
 _WIDEST_LABEL = 320  # pixels, of a row
 _SIDES = (512, 384, 256, 192, 128, 96, 64, 48, 32)  # of an image, the largest first
 _MOST_PIXELS = 24_000_000  # of the picture, where it chooses the images' side by itself
+_UNKNOWN, _NO_LETTER = "?", "\U0010fffe"  # what is drawn for a letter that the font lacks, and one that all lack
+_MOST_LACKING = 24  # letters that are named
 _PAPER, _INK, _QUIET, _EMPTY = (255, 255, 255), (28, 33, 40), (93, 103, 118), (238, 240, 243)
 
 Pixels = np.ndarray  # (height, width, 3) uint8 RGB
@@ -57,12 +60,16 @@ class _Shape:
 def grid_image(title: str, axes: Sequence[Axis], points: Iterable[Point], blocks: Sequence[GridBlock]) -> bytes:
     """PNG. The first axis lies across, the others down; `points` are those that have a cell. Equal input, equal bytes.
 
-    Labels are in Pillow's own font, which has Latin letters. An image keeps its shape, and is not enlarged.
+    Labels are in Pillow's own font, which has few letters beside ASCII's: the last line says which of others `?` stands
+    for. An image keeps its shape, and is not enlarged.
     """
     shape = _shape(axes, set(points), blocks)
     top = _MARGIN + _height(_FONT)
-    picture = Image.new("RGB", (shape.width, top + len(blocks) * (shape.block + _MARGIN)), _PAPER)
+    foot, lines = top + len(blocks) * (shape.block + _MARGIN), _not_drawn(_texts(title, axes, blocks), shape)
+    picture = Image.new("RGB", (shape.width, foot + len(lines) * _height(_SMALL)), _PAPER)
     draw = ImageDraw.Draw(picture)
+    for place, line in enumerate(lines):
+        draw.text((_MARGIN, foot - _GAP + place * _height(_SMALL)), line, _QUIET, _font(_SMALL))
     draw.text((_MARGIN, _MARGIN), _fitted(title, shape.width - 2 * _MARGIN, _FONT), _INK, _font(_FONT))
     for place, block in enumerate(blocks):
         _draw_block(picture, draw, shape, axes, block, top + place * (shape.block + _MARGIN))
@@ -154,7 +161,7 @@ def _width(text: str, size: int) -> int:
 
 def _fitted(text: str, width: int, size: int) -> str:
     """Cut where it is wider."""
-    text = " ".join(text.split())
+    text = _drawn(text)
     if _width(text, size) <= width:
         return text
     while text and _width(f"{text}…", size) > width:
@@ -165,4 +172,41 @@ def _fitted(text: str, width: int, size: int) -> str:
 def _wrapped(text: str, width: int) -> Iterator[str]:
     """A few lines; letters are taken as wide as an n."""
     letters = max(8, width // max(1, _width("n", _SMALL)))
-    return iter(textwrap.wrap(" ".join(text.split()), letters, max_lines=_PROMPT_LINES, placeholder=" …"))
+    return iter(textwrap.wrap(_drawn(text), letters, max_lines=_PROMPT_LINES, placeholder=" …"))
+
+
+# Letters that the font lacks ------------------------------------------------------------------------------------------
+
+
+def _drawn(text: str) -> str:
+    """In one line, with `?` for each letter that would be an empty box."""
+    return "".join(_UNKNOWN if _is_lacking(letter) else letter for letter in " ".join(text.split()))
+
+
+@cache
+def _is_lacking(letter: str) -> bool:
+    font = _font(_SMALL)
+    if not isinstance(font, ImageFont.FreeTypeFont):  # a Pillow without FreeType has a font of Latin-1
+        return ord(letter) > 0xFF
+    return not letter.isspace() and bytes(font.getmask(letter)) == bytes(font.getmask(_NO_LETTER))
+
+
+def _texts(title: str, axes: Sequence[Axis], blocks: Sequence[GridBlock]) -> Iterator[str]:
+    """All that is written."""
+    yield title
+    yield from (block.prompt for block in blocks)
+    for axis in axes:
+        yield axis.name
+        yield from map(setting_text, axis.values)
+
+
+def _not_drawn(texts: Iterable[str], shape: _Shape) -> list[str]:
+    """Lines that say what `?` stands for; none where it stands for nothing."""
+    lacking = sorted({letter for text in texts for letter in " ".join(text.split()) if _is_lacking(letter)})
+    if not lacking:
+        return []
+    named = ", ".join(f"U+{ord(letter):04X}" for letter in lacking[:_MOST_LACKING])
+    more = f" and {len(lacking) - _MOST_LACKING} more" if len(lacking) > _MOST_LACKING else ""
+    said = f"{_UNKNOWN} stands for letters that this font lacks: {named}{more}. The page and report.md have them."
+    letters = max(8, (shape.width - 2 * _MARGIN) // max(1, _width("n", _SMALL)))
+    return textwrap.wrap(said, letters)

@@ -28,6 +28,8 @@ def notes(
     yield from _unfinished(info, found)
     if num_seeds > 1:
         yield "Differences: images of cells with different seeds share their prompt and not their noise."
+    if info.policy and len(found.counts) > 1:
+        yield "Differences: the policy chose samples in each cell, so that paired images may share their prompt alone."
     yield from (f"Equal: {line}." for line in equal)
     yield from _pictures(info, store, found, shown)
     yield from _scores(found, figures)

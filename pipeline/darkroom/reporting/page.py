@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -18,6 +19,7 @@ from darkroom.evaluation.tables import Table, html_table, setting_text
 from darkroom.reporting.columns import (
     NO_BASE,
     MetricColumn,
+    by_tables,
     cell_label,
     costs_table,
     metric_columns,
@@ -32,7 +34,7 @@ from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.ranking import dominated, figure_of
 
 PLOTLY = "plotly.min.js"
-SCRIPTS = ("report.js", "cells.js", "plots.js", "pictures.js", "sheet.js")  # in this order, after Plotly
+SCRIPTS = ("report.js", "cells.js", "plots.js", "pictures.js", "sheet.js", "forming.js")  # in this order, after Plotly
 STYLE = "report.css"
 # Scripts come from files beside the page alone: nothing written in it can run. A page on a disk has no origin of its
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
@@ -75,8 +77,9 @@ def _template() -> Template:
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     engine.globals.update(
         policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
-        figure_of=figure_of, table=_table, costs_table=costs_table, figures_table=_figures_table,
-        failures_table=_failures_table, dropped_table=_dropped_table, methods_table=_methods_table,
+        figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table, figures_table=_figures_table,
+        failures_table=_failures_table, policy_table=_policy_table, dropped_table=_dropped_table,
+        methods_table=_methods_table,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
     return engine.from_string(_BREAK.sub("", source))
@@ -96,6 +99,7 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("sheet", "Contact sheet" if is_sweep else "Images", bool(content.pictures)),
         ("figures", "Figures", has_figures and not is_sweep),
         ("picks", "Best and worst images", any(vars(content.picks).values())),
+        ("forming", "How the picture forms", content.forming is not None),
         ("cells", "Cells", is_sweep),
         ("costs", "Cost of lossy settings", bool(content.costs)),
         ("tradeoff", "Trade-off", num_ranking > 1 and bool(several)),
@@ -103,12 +107,33 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("along", "Curves", num_ranking > 0 and bool(several)),
         ("scores", "Scores", any(map(len, content.scores.values()))),
         ("breakdown", "Prompts", bool(content.breakdown)),
+        ("by", "Figures by column", bool(content.by)),
         ("failed", "Failures", has_failures),
+        ("policy", "Policy", bool(content.acceptances)),
         ("dropped", "Dropped", bool(content.dropped)),
         ("run", "Run", True),
         ("methods", "Methods", bool(content.metrics)),
     ]
     return {anchor: heading for anchor, heading, is_shown in sections if is_shown}
+
+
+def prompts_page(name: str, found: Mapping[str, Any], extra: str) -> str:
+    """A page of its own, with its styles, of what `prompts.preflight` found; `extra`: what installs its packages."""
+    folder = files("darkroom.reporting")
+    engine = Environment(autoescape=True, undefined=StrictUndefined)
+    template = engine.from_string((folder / "templates" / "prompts.html").read_text("utf-8"))
+    style = Markup((folder / "assets" / "prompts.css").read_text("utf-8"))
+    return template.render(name=name, found=found, glance=_glance(found), extra=extra, style=style)
+
+
+def _glance(found: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
+    """Of each question what it is, the count, its share, and whether it may cost images."""
+    counts = [(f"cut off by {each['encoder']}", each["num_truncated"]) for each in found["lengths"]]
+    counts.append(("repeats", found["repeats"]["num_rows"]))
+    counts += [("nearly the same", found["near_repeats"]["num_rows"])] if found["near_repeats"] else []
+    counts += [("with words of the list", found["words"]["num_rows"])] if found["words"] else []
+    looked_at = max(1, found["num_looked_at"])
+    return [(words, f"{count:,}", f"{count / looked_at:.1%} of the prompts", count > 0) for words, count in counts]
 
 
 # In words ----------------------------------------------------------------------------------------------------------
@@ -217,6 +242,23 @@ def _failures_table(content: ReportContent) -> Table:
         for place, failure in enumerate(content.failures)
     ]  # fmt: skip
     return Table(("prompt", "cell", "status", "reason"), rows)
+
+
+def _policy_table(content: ReportContent) -> Table:
+    """A row a cell."""
+    labels = {cell.cell_id: cell_label(cell, content) for cell in content.cells}
+    rows = [
+        [
+            labels[each.cell_id],
+            f"{each.num_accepted:,}",
+            f"{each.num_made:,}",
+            f"{100 * each.num_accepted / each.num_made:.1f} %" if each.num_made else "",
+            f"{each.num_without:,}",
+            "; ".join(f"{count:,} x {why}" for why, count in each.why.items()),
+        ]
+        for each in content.acceptances
+    ]
+    return Table(("cell", "accepted", "made", "share", "without image", "why"), rows)
 
 
 def _dropped_table(content: ReportContent) -> Table:

@@ -79,7 +79,7 @@ def pictures(
             cell_id=record.cell_id,
             prompt=cut(record.prompt),
             prompt_id=record.prompt_id,
-            sample_index=record.sample_index,
+            sample_index=row.image.sample_index,
             score=row.image.score,
             record=row.texts,
             verify_command=""

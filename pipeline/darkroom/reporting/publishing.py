@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.reporting.content import ReportContent, check
-from darkroom.reporting.data import metrics_table
+from darkroom.reporting.data import metrics_table, noised_name, strip_name
 from darkroom.reporting.exports import CSV, LATEX, csv_table, latex_table
 from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.page import PLOTLY, SCRIPTS, STYLE, page
@@ -47,10 +47,12 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
     check(content)
     thumbnails = {each.image_id: each.thumbnail for each in content.pictures if each.thumbnail is not None}
     names = {image_id: f"{THUMBNAILS}/{image_id}{_suffix(data)}" for image_id, data in thumbnails.items()}
+    strips = strip_files(content)
     metrics = io.BytesIO()
     pq.write_table(metrics_table(content), metrics)
     return {
         **{names[image_id]: data for image_id, data in thumbnails.items()},
+        **strips,
         "metrics.parquet": metrics.getvalue(),
         CSV: csv_table(content).encode("utf-8", "replace"),
         LATEX: latex_table(content).encode("utf-8", "replace"),
@@ -60,6 +62,14 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
         **{name: (files("darkroom.reporting") / "assets" / name).read_bytes() for name in (*SCRIPTS, STYLE)},
         INDEX: page(content, names).encode("utf-8", "replace"),
     }
+
+
+def strip_files(content: ReportContent) -> dict[str, bytes]:
+    """Of how pictures form."""
+    if content.forming is None:
+        return {}
+    strips = {strip_name(strip): strip.picture for strip in content.forming.strips}
+    return strips | {noised_name(place): each.picture for place, each in enumerate(content.forming.noised)}
 
 
 def _suffix(thumbnail: bytes) -> str:

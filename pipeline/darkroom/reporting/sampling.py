@@ -27,7 +27,7 @@ class ImageRef:
 
     image_id: str
     prompt_id: str
-    sample_index: int
+    sample_index: int  # or, where a policy chose among samples, its place among its prompt's images
     shard: Shard
     index: int  # row of the shard's manifest
     score: float | None = None

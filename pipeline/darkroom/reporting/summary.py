@@ -7,6 +7,7 @@ from darkroom.evaluation.tables import Table, markdown_table, setting_text
 from darkroom.reporting.columns import (
     NO_BASE,
     MetricColumn,
+    by_tables,
     cell_label,
     costs_table,
     metric_columns,
@@ -36,6 +37,7 @@ def summary(content: ReportContent) -> str:
         _cells_table(content),
         _gaps_table(content),
         _costs_table(content),
+        *_by_tables(content),
         _list("Warnings", _warnings(content)),
         _list("Failed and filtered", _failures(content)),
         _list(
@@ -127,6 +129,21 @@ def _costs_table(content: ReportContent) -> list[str]:
     said = "Cost of lossy settings, against the same cell without them, image by image, with 95 % intervals; speed by "
     said += "the median image's time on the device:"
     return [said, "", *_table(table.headings, rows, table.num_left), *alone]
+
+
+def _by_tables(content: ReportContent) -> list[list[str]]:
+    """Figures by each column of the prompts that they were told by."""
+    found = []
+    for column, table in by_tables(content):
+        rows = [[markdown(entry) for entry in row] for row in table.rows[:_MAX_CELLS]]
+        cut = (
+            f"The first {len(rows)} of {len(table.rows):,} rows; the page has all."
+            if len(table.rows) > len(rows)
+            else ""
+        )
+        about = f"By {markdown(column)}, with 95 % intervals and the number of images:"
+        found.append([about, "", *_table(table.headings, rows, table.num_left), *(["", cut] if cut else [])])
+    return found
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], num_left: int) -> list[str]:

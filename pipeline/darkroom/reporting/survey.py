@@ -22,21 +22,22 @@ from darkroom.runs.bulk import read_each
 from darkroom.runs.features import ShardFeatures, get_features
 from darkroom.runs.listing import committed_shards
 from darkroom.runs.manifest import RECORD_SCHEMA, WithExtras
-from darkroom.runs.reading import PRESENCE_COLUMNS, Presence
+from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
+from darkroom.runs.reading import PRESENCE_COLUMNS, SIZES, Presence, num_stored
 from darkroom.storage.store import Store, prefetched
 
 MOST_SCORES = 2000  # of a cell
 MOST_FAILURES = 100
 NUM_PICKS = 6  # best, median and worst, each
 _MOST_REASONS = 1000  # told apart
-_IDENTITY = ("image_id", "prompt_id", "sample_index", "status", "error", "sha256")
+_IDENTITY = ("image_id", "prompt_id", "row", "status", "error", "sha256")
 _VERSIONS = ("darkroom_version", "torch_version", "diffusers_version", "openvino_version")
 _SCHEDULER = ("scheduler", "scheduler_config")
 _PROVENANCE = ("is_seeded", *_VERSIONS, "device", "dtype", "batch_size")
-_SUMS = ("render_s", "render_cost", "bytes", "truncated", "created_at")
+_SUMS = ("render_s", "render_cost", *SIZES, "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))
-_COLUMNS = frozenset((*_IDENTITY, *_PROVENANCE, *_SCHEDULER, *_SUMS, *_GROUPING))
+_COLUMNS = frozenset((*_IDENTITY, *POLICY_COLUMNS, *_PROVENANCE, *_SCHEDULER, *_SUMS, *_GROUPING))
 
 
 @dataclass
@@ -46,6 +47,7 @@ class CellCount:
     num_rows: int = 0
     by_status: Counter[str] = field(default_factory=Counter)  # records
     presence: Presence = field(default_factory=Presence)  # which images are there
+    policy: PolicyCount = field(default_factory=PolicyCount)
     image_s: float = math.inf  # on the device, of the median image of the fastest shard: pauses and compilations apart
 
     @property
@@ -142,6 +144,7 @@ def _count(count: CellCount, records: _ShardRecords) -> None:
     count.num_rows += records.shard.stop - records.shard.start
     count.by_status.update(records.table["status"].to_pylist())
     count.presence.add(records.table)
+    count.policy.add(records.table)
     count.image_s = min(count.image_s, _median(records.table["render_s"]))
 
 
@@ -159,7 +162,7 @@ def _add_provenance(provenance: Provenance, table: pa.Table) -> None:
         known = len(provenance.reasons) < _MOST_REASONS or reason in provenance.reasons
         provenance.reasons[reason if known else "other reasons"] += 1
     provenance.num_truncated += pc.sum(table["truncated"]).as_py() or 0
-    provenance.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    provenance.num_bytes += num_stored(table)
     provenance.render_s += pc.sum(table["render_s"]).as_py() or 0.0
     provenance.render_cost += pc.sum(table["render_cost"]).as_py() or 0.0
     provenance.num_timed += len(table) - table["render_s"].null_count
@@ -177,9 +180,11 @@ def _add_times(provenance: Provenance, table: pa.Table) -> None:
 
 def _add_images(found: Survey, records: _ShardRecords) -> None:
     cell_id = records.shard.cell_id
-    columns = (records.table[name].to_pylist() for name in ("image_id", "prompt_id", "sample_index", "status"))
-    for index, (image_id, prompt_id, sample_index, status) in enumerate(zip(*columns, strict=True)):
-        image = ImageRef(image_id, prompt_id, sample_index, records.shard, index, records.scores.get(image_id))
+    columns = (records.table[name].to_pylist() for name in ("image_id", "prompt_id", "row", "status"))
+    places = Counter[int]()  # images of each row so far: a row is whole in its shard, with its images in order
+    for index, (image_id, prompt_id, row, status) in enumerate(zip(*columns, strict=True)):
+        image = ImageRef(image_id, prompt_id, places[row], records.shard, index, records.scores.get(image_id))
+        places[row] += 1
         if status != OK:
             if len(found.failures) < MOST_FAILURES:
                 found.failures.append(image)

@@ -25,7 +25,9 @@ from darkroom.runs.listing import Committed, ShardSet
 from darkroom.storage.store import NotFound, Store, StoreSpec, prefetched
 
 _TRY_AGAIN = "ScorerDied: "  # how errors begin that may be of the moment: the next extraction tries such images again
-Pair = tuple[str, int]  # prompt_id and sample_index: images that share it share the prompt, and of one seed the noise
+# prompt_id, and which of the prompt's images it is: images that share it share the prompt, and of one seed the noise,
+# but where a policy chose among samples.
+Pair = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,18 @@ class ExtractorInfo:
     code: str = ""  # "sha256:..." of what else a plug-in or a command is made of, such as its modules' code
     scores: tuple[Score, ...] = ()  # of a scorer: one a feature; empty: a single one called score
     columns: tuple[str, ...] = ()  # of the prompt's row, that a scorer reads
-    reads_captions: bool = False  # puts captions into the pictures' space
+    reads_captions: bool = False  # puts captions into the pictures' space, or scores how a picture fits its prompt
     alias: str = ""  # what its figures are called by in place of its name
 
     @property
     def called(self) -> str:
         """What its figures' names begin with."""
         return self.alias or self.name
+
+    @property
+    def scores_fit(self) -> bool:
+        """It is a scorer of more than the picture: of its prompt, or of columns of the prompt's row."""
+        return self.is_scorer and (self.reads_captions or bool(self.columns))
 
     @property
     def named_scores(self) -> tuple[Score, ...]:
@@ -240,7 +247,7 @@ def joined_pairs(parts: Sequence[PairedFeatures]) -> PairedFeatures:
     )
 
 
-_PAIRED = ("image_id", "prompt", "prompt_id", "sample_index", "seed", "status", "sha256")
+_PAIRED = ("image_id", "prompt", "prompt_id", "row", "seed", "status", "sha256")
 
 
 class FeaturesMissing(DarkroomError):
@@ -265,7 +272,11 @@ def paired_features(
 
 def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, dimension: int | None) -> PairedFeatures:
     """In the order of records; features of an image that no record names any more are left out."""
-    ok = [row for row in table.to_pylist() if row["status"] == OK]
+    places, ok = Counter[int](), []  # a row is whole in its shard, with its images in order
+    for record in table.to_pylist():
+        if record["status"] == OK:
+            ok.append(record | {"place": places[record["row"]]})
+        places[record["row"]] += 1
     found = get_features(store, extractor_id, shard)
     if found is None or dimension not in (None, found.images.features.shape[1]):
         raise _missing(store, shard)
@@ -278,7 +289,7 @@ def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, di
         elif place is None:
             raise _missing(store, shard)
         else:
-            pairs.append((record["prompt_id"], record["sample_index"]))
+            pairs.append((record["prompt_id"], record["place"]))
             rows.append(place)
             seeds.append(record["seed"])
             texts.append(record["prompt"])

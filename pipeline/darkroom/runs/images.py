@@ -103,14 +103,14 @@ def first_images(store: Store, count: int) -> list[StoredFile]:
 
 
 def _of_object(store: Store, key: str, group: Sequence[Record]) -> list[StoredFile]:
-    data = _get(store, key)
+    data = object_bytes(store, key)
     if isinstance(data, str):
         return [StoredFile(record, b"", "", data) for record in group]
     files = _images_in(data, key, group)
     return [_compared(record, files.get(record.image_id)) for record in group]
 
 
-def _get(store: Store, key: str) -> bytes | str:
+def object_bytes(store: Store, key: str) -> bytes | str:
     """An object that records name, or why it cannot be had. Raises StoreError where the store itself fails."""
     try:
         return store.get(key)
@@ -169,7 +169,7 @@ def _by_object(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[tuple[Ce
 
 def _checked(store: Store, output: OutputInfo, cell: Cell, records: Sequence[Record]) -> StoredObject:
     key = records[0].key or ""
-    data = _get(store, key)
+    data = object_bytes(store, key)
     if isinstance(data, str):
         damages = {record.image_id: data for record in records}
     else:

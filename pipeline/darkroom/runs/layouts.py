@@ -31,7 +31,7 @@ from darkroom.runs.encoding import (
     write_parquet,
     write_tar,
 )
-from darkroom.runs.files import container_key, image_key
+from darkroom.runs.files import container_key, image_key, trajectory_key
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store
 
@@ -95,6 +95,11 @@ def encode_image(
     if output.provenance:
         text = replace(text, comment=line, xmp=xmp_packet(request, model))
     return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
+
+
+def encode_trajectory(pixels: np.ndarray, steps: str) -> bytes:
+    """A PNG of (height, width, 3) uint8 RGB; `steps`: its columns, as JSON."""
+    return encode(pixels, "png", 0, FileText({"darkroom": steps}))
 
 
 def as_encoded(
@@ -188,6 +193,14 @@ def place_image(store: Store, image: EncodedImage, image_format: str, suffix: st
     keys = [image_key(name, image.extension) for name in _names(f"{image.image_id}{suffix}", digest)]
     key, superseded = _put(store, keys, image.data, CONTENT_TYPES[image_format])
     return Placed(key, None, None, digest, len(image.data), superseded)
+
+
+def place_trajectory(store: Store, image_id: str, data: bytes, suffix: str = "") -> Placed:
+    """Store an image's trajectory, a PNG."""
+    digest = _digest(data)
+    keys = [trajectory_key(name) for name in _names(f"{image_id}{suffix}", digest)]
+    key, superseded = _put(store, keys, data, CONTENT_TYPES["png"])
+    return Placed(key, None, None, digest, len(data), superseded)
 
 
 def place_container(store: Store, layout: Layout, name: str, images: Sequence[EncodedImage]) -> dict[str, Placed]:

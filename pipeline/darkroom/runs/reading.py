@@ -25,12 +25,14 @@ from darkroom.runs.bulk import Part, read_each, read_parts
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.listing import Committed, committed_shards
 from darkroom.runs.manifest import to_records
+from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 _RECENT = timedelta(minutes=10)  # of the commits that tell the pace
 _MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
 _OF_CELL = frozenset(each.name for each in IMAGE_SETTINGS if not each.row)  # settings that no row overrides
+SIZES = ("bytes", "trajectory_bytes")  # of what a record names
 PRESENCE_COLUMNS = ("image_id", "status", "sha256")  # of a record, that decide it
 
 
@@ -98,6 +100,7 @@ class CellState:
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
     num_bytes: int = 0
+    policy: PolicyCount = field(default_factory=PolicyCount)
 
 
 def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, CellState]:
@@ -105,7 +108,7 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(run.num_shards, num_rows) for cell_id in cell_ids}
     shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found)
-    for part in read_parts(store, shards, ["status", "error", "truncated", "bytes"]):
+    for part in read_parts(store, shards, [*POLICY_COLUMNS, "error", "truncated", *SIZES]):
         _count(found[part.shards[0].shard.cell_id], part)
     return found
 
@@ -117,10 +120,16 @@ def _count(state: CellState, part: Part) -> None:
         state.num_rows_left -= each.shard.num_rows
         state.commits.add(each.shard, each.written)
     state.by_status.update(table["status"].to_pylist())
+    state.policy.add(table)
     for error in filter(None, table["error"].to_pylist()):
         state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
     state.num_truncated += pc.sum(table["truncated"]).as_py() or 0
-    state.num_bytes += pc.sum(table["bytes"]).as_py() or 0
+    state.num_bytes += num_stored(table)
+
+
+def num_stored(table: pa.Table) -> int:
+    """Bytes of what these records, with the columns SIZES, name."""
+    return sum(pc.sum(table[name]).as_py() or 0 for name in SIZES)
 
 
 def count_statuses(store: Store, shards: Iterable[Committed] | None = None) -> Counter[str]:

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.policy import NO_POLICY, Best, Policy, PolicyFigure, Rule
 from darkroom.runs.files import RUN_KEY, from_json, to_json
 from darkroom.storage.store import NotFound, Store
 
 FINGERPRINT = "the prompt dataset's fingerprint"
 _METADATA = "darkroom.run"
+_POLICY = "policy"
 _SAME_PROMPTS = ("kind", "uri")  # settings by which two commands name one file or pattern
 
 
@@ -51,6 +53,20 @@ class OutputInfo:
     image_format: str  # png, webp or jpeg
     quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
+    trajectory_prompts: int | None = None  # of so many, the first, whose first image has a trajectory; None: none has
+    trajectory_steps: tuple[int, ...] | list[int] | None = None  # from 1; None: spread over those of each image
+
+    def __post_init__(self) -> None:
+        if self.trajectory_steps is not None:
+            object.__setattr__(self, "trajectory_steps", tuple(self.trajectory_steps))
+
+    @property
+    def trajectory(self) -> str:
+        """In words."""
+        if not self.trajectory_prompts:
+            return "none"
+        steps = f"steps {', '.join(map(str, self.trajectory_steps))}" if self.trajectory_steps else "a spread of steps"
+        return f"of {self.trajectory_prompts} prompts at {steps}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class RunInfo:
     cell_id: str | None = None  # of the one cell that `generate` began with; "": a sweep; None: older than this field
     version: str = ""  # of Darkroom, that began it; empty: older than this field, and than defaults of the model's own
     compile: bool | None = None  # what `auto` meant when it began, ever after; None: older than this field
+    policy: Policy | None = None  # what becomes of images by their scores; None: none is looked at
     earlier_prompts: tuple[PromptsInfo, ...] = ()  # what `prompts` was before each time that the run was grown
 
     @property
@@ -215,12 +232,15 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 def fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
     compile stay."""
+    files = {name: value for name, value in asdict(run.output).items() if not name.startswith("trajectory_")}
     return {
         FINGERPRINT: run.first_prompts.fingerprint,
         "the prompt dataset's number of rows": run.first_prompts.num_rows,
         "sampling.seed": run.seed,
         "sampling.num_images_per_prompt": run.num_images_per_prompt,
-        **{f"output.{name}": value for name, value in asdict(run.output).items() if value is not None},
+        **{f"output.{name}": value for name, value in files.items() if value is not None},
+        "output.trajectory": run.output.trajectory,
+        _POLICY: NO_POLICY if run.policy is None else run.policy.identity,
     }
 
 
@@ -232,9 +252,10 @@ def to_metadata(run: RunInfo) -> dict[str, str]:
 def from_metadata(metadata: Mapping[str, str]) -> dict[str, object]:
     """What `fixed` was when a manifest was committed; empty for an older manifest, and for one that does not say it."""
     try:
-        return dict(json.loads(metadata.get(_METADATA, "{}")))
+        said = dict(json.loads(metadata.get(_METADATA, "{}")))
     except (ValueError, TypeError):
         return {}
+    return {_POLICY: NO_POLICY, **said} if said else {}  # older ones had none
 
 
 def _parse(value: dict[str, Any]) -> RunInfo:
@@ -248,8 +269,22 @@ def _parse(value: dict[str, Any]) -> RunInfo:
         cell_id=str(value["cell_id"]) if value.get("cell_id") is not None else None,
         version=str(value.get("version", "")),
         compile=None if value.get("compile") is None else bool(value["compile"]),
+        policy=_policy(value.get("policy")),
         earlier_prompts=tuple(from_json(PromptsInfo, each) for each in value.get("earlier_prompts", ())),
     )
     if min(info.shard_size, info.num_images_per_prompt, *(part.num_rows for part in info.parts)) < 1:
         raise ValueError("a count is below 1")
     return info
+
+
+def _policy(value: Mapping[str, Any] | None) -> Policy | None:
+    if value is None:
+        return None
+    rules = tuple(from_json(Rule, each) for each in value["rules"])
+    best = None if value["best"] is None else from_json(Best, value["best"])
+    figures = tuple(from_json(PolicyFigure, each) for each in value["figures"])
+    found = Policy(rules, best, figures, tuple(map(str, value["extractors"])))
+    named = {figure.name for figure in figures}
+    if not {*(rule.figure for rule in rules), *([best.by] if best else [])} <= named:
+        raise ValueError("its policy asks for a score that none of its extractors has")
+    return found
