@@ -51,13 +51,13 @@ class ChatApi:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
         """As they come."""
-        with ThreadPoolExecutor(self._concurrency, "rewrite") as pool:
-            asked = {pool.submit(self._answer, question): question for question in questions}
-            try:
-                for future in as_completed(asked):
-                    yield asked[future], future.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        pool = ThreadPoolExecutor(self._concurrency, "rewrite")
+        asked = {pool.submit(self._answer, question): question for question in questions}
+        try:
+            for future in as_completed(asked):
+                yield asked[future], future.result()
+        finally:  # who stops early, as by Ctrl-C, does not wait for those under way
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question) -> Answer:
         reply = self._server.ask("chat/completions", self._body(question))

@@ -98,12 +98,8 @@ class LanguageModel:
             tokens = self._tokens(question)
             length = -(-len(tokens) // _STEP) * _STEP
             if (most := self._most_tokens) and len(tokens) + self._spec.decoding.max_new_tokens > most:
-                yield (
-                    question,
-                    Answer(
-                        TOO_LONG, error=f"{len(tokens)} tokens and max_new_tokens are more than the {most} of the model"
-                    ),
-                )
+                said = f"{len(tokens)} tokens and max_new_tokens are more than the {most} of the model"
+                yield question, Answer(TOO_LONG, error=said)
             else:
                 groups.setdefault(length, []).append((question, tokens))
         for length, group in sorted(groups.items()):
@@ -128,7 +124,7 @@ class LanguageModel:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def _chat(self, messages: list[dict[str, str]]) -> str:
-        """Without aloud reasoning, of templates that have a switch for it."""
+        """Without reasoning before the answer, of templates that have a switch for it."""
         return str(
             self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
