@@ -15,6 +15,7 @@ from darkroom.api.options import (
     MANY,
     REWRITES,
     SEEDS,
+    C2paOptions,
     EngineOptions,
     EvaluationOptions,
     Expectation,
@@ -147,6 +148,7 @@ PLUG_IN_MODELS = {
 
 Device = word_of("device", DEVICES)
 OutputConfig = schema_of_options(OutputOptions, "OutputConfig")
+C2paConfig = schema_of_options(C2paOptions, "C2paOptions")
 EngineConfig = schema_of_options(EngineOptions, "EngineConfig", kind="ray")
 EvaluateEngineConfig = schema_of_options(EngineOptions, "EvaluateEngineConfig", job="evaluate", kind="ray")
 RetryEngineConfig = schema_of_options(EngineOptions, "RetryEngineConfig", job="retry", kind="ray")

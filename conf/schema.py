@@ -23,6 +23,7 @@ from darkroom.conf.groups import (
     PLUG_IN_MODELS,
     PROMPTS,
     REWRITE,
+    C2paConfig,
     Device,
     EngineConfig,
     EvaluateEngineConfig,
@@ -135,12 +136,20 @@ class StatusConfig(RunConfig):
 
 
 @dataclass
+class RetriedOutput:
+    """Of a run, what no run keeps."""
+
+    c2pa: C2paConfig = key(C2paConfig, help="What signs, where the run's images have signed manifests.")
+
+
+@dataclass
 class RetryConfig(RunConfig):
     engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
     extractors: list[Any] | None = key(
         None, help="Those of the run's policy, as in evaluate; null: as they were named, where they run no code."
     )
+    output: RetriedOutput = key(RetriedOutput, help="What signs its images.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
 
@@ -248,6 +257,10 @@ class VerifyConfig(RunConfig):
     image_id: str | None = key(None, help="The one image to render again; null: a random sample.")
     device: Device = key(Device.auto, help=DEVICE_HELP)
     stored: bool = key(False, help="Compare the stored bytes of every image, and render nothing.")
+    c2pa: bool = key(False, help="Read every signed manifest and hold it against its image, and render nothing.")
+    trust_anchors: str | None = key(
+        None, is_place=True, help="A PEM file of root certificates that are trusted to have signed; null: none is."
+    )
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
 
 

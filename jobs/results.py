@@ -206,6 +206,7 @@ def as_json(run: "Run", status: "RunStatus") -> None:
         "records": dict(status.by_status),
         "errors": dict(status.errors.most_common(_MAX_REASONS)),
         "num_truncated": status.num_truncated,
+        "num_unmarked": status.num_unmarked,
         "num_bytes": status.num_bytes,
         "last_commit": pace.last_commit and pace.last_commit.isoformat(),
         "seconds_since_last_commit": pace.age_s(datetime.now(UTC)),
@@ -265,6 +266,8 @@ def _say_records(status: "RunStatus") -> None:
     print(f"records:   {', '.join(f'{count} {name}' for name, count in counted) or 'none'}")
     if status.num_truncated:
         print(f"truncated: {status.num_truncated} prompts were longer than the text encoder reads")
+    if status.num_unmarked:
+        print(f"unmarked:  {status.num_unmarked} images do not hold the watermark, and are stored without")
     for reason, count in status.errors.most_common(_MAX_REASONS):
         print(f"  {count} x {reason}")
 

@@ -9,6 +9,7 @@ from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, p
 from darkroom.api.checking import Request
 from darkroom.api.options import (
     REWRITES,
+    C2paOptions,
     ComparisonOptions,
     CopiesOptions,
     EngineOptions,
@@ -133,6 +134,10 @@ def copies(config: DictConfig) -> CopiesOptions:
 def exporting(config: DictConfig) -> ExportOptions:
     values = _contents(config)
     return ExportOptions(**{name: values[name] for name in ExportOptions.__dataclass_fields__})
+
+
+def c2pa(config: DictConfig) -> C2paOptions:
+    return C2paOptions(**_contents(config))
 
 
 def rewriting(config: DictConfig) -> RewriteOptions:

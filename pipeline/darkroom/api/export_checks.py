@@ -147,6 +147,7 @@ def _form(parts: Sequence[Part], options: ExportOptions, dataset: Dataset) -> tu
     quality = 0 if image_format in LOSSLESS else options.quality or own
     cells = {cell_id: info for part in parts for cell_id, info in part.selection.cells.items()}
     names = [part.selection.name for part in parts] if len(parts) > 1 else []
+    encoding = Encoding(image_format, quality, options.size)
     form = Format(
         options.layout,
         image_format,
@@ -155,8 +156,9 @@ def _form(parts: Sequence[Part], options: ExportOptions, dataset: Dataset) -> tu
         tuple(dict.fromkeys(options.scores)),
         cells,
         names,
+        any(output.c2pa and not encoding.applies_to(output) for output in outputs.values()),
     )
-    return form, Encoding(image_format, quality, options.size)
+    return form, encoding
 
 
 def _copies(parts: Sequence[Part], options: ExportOptions) -> Copies:
