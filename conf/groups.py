@@ -13,6 +13,7 @@ from darkroom.api.options import (
     ENDPOINT_HELP,
     GROW_HELP,
     MANY,
+    REWRITES,
     SEEDS,
     C2paOptions,
     EngineOptions,
@@ -159,6 +160,18 @@ PolicyRuleConfig = schema_of_options(PolicyRule, "PolicyRule")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
 GridImageConfig = schema_of_options(GridImageOptions, "GridImageConfig")
 HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None)  # where it is given
+
+
+RewriteKind = word_of("rewriteKind", tuple(REWRITES))
+
+
+def _rewrite_schema(name: str) -> Any:
+    kind = key(RewriteKind[name], help="What rewrites prompts.")
+    options = schema_of_options(REWRITES[name], f"{name.capitalize()}Rewrite")
+    return make_dataclass(f"{name.capitalize()}RewriteConfig", [("kind", RewriteKind, kind)], bases=(options,))
+
+
+REWRITE = {name: _rewrite_schema(name) for name in REWRITES}
 
 
 def _axis_help(setting: Setting) -> str:

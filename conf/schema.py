@@ -22,6 +22,7 @@ from darkroom.conf.groups import (
     GROUPS,
     PLUG_IN_MODELS,
     PROMPTS,
+    REWRITE,
     C2paConfig,
     Device,
     EngineConfig,
@@ -93,6 +94,19 @@ class PromptsConfig:
         is_place=True,
         help="The .parquet or .jsonl file that all rows are written to, with their ids; null: none.",
     )
+
+
+@dataclass
+class RewriteConfig:
+    """Prompts alone, and a language model."""
+
+    prompts: Any = key(help="What is rewritten.")
+    rewrite: Any = key(help="What rewrites it, and how.")
+    to: str = key(
+        is_place=True,
+        help="Folder or s3:// address of the rewritten prompts: empty, or one that the same command began.",
+    )
+    to_endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
 
 
 @dataclass
@@ -341,6 +355,7 @@ JOBS = {
     "generate": GenerateConfig,
     "plan": PlanConfig,
     "prompts": PromptsConfig,
+    "rewrite": RewriteConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,
     "status": StatusConfig,
@@ -389,6 +404,8 @@ def register(job: str) -> None:
         store.store(group=group, name="schema", node=node)
     for name, node in TARGETS.items():
         store.store(group="to", name=f"{name}_schema", node=node)
+    for name, node in REWRITE.items():
+        store.store(group="rewrite", name=f"{name}_schema", node=node)
     for name, node in PLUG_IN_MODELS.items():
         store.store(group="model", name=f"{name}_schema", node=node)
     for name, node in JOBS.items():

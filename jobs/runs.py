@@ -40,6 +40,23 @@ def prompts(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def rewrite(config: DictConfig) -> ExitCode:
+    """Let a language model make prompts richer, and write them with their originals as prompts for `generate`.
+
+    Each answer has a seed of its own and is remembered; the same command goes on where it was cut off.
+    """
+    from darkroom.api import rewriting
+
+    asked = (values.prompts(config.prompts), config.to, values.rewriting(config.rewrite), config.to_endpoint_url)
+    try:
+        found = rewriting.rewrite(*asked, results.of_rewriting())
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was written and answered stays; the same command goes on")
+        return ExitCode.INTERRUPTED
+    results.rewritten(found)
+    return ExitCode.OK if found.is_finished else ExitCode.UNFINISHED
+
+
 def prove(config: DictConfig) -> ExitCode:
     """Test a model by a few small calls, and say which promises hold for it; exit code 1 where one fails.
 

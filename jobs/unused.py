@@ -79,6 +79,11 @@ _RULES = (
         lambda config: _selected(config, "prompts.mode") is not TemplateMode.product,
         _lacks("prompts.mode=random"),
     ),
+    _Rule(
+        ("prompts.grow",),
+        lambda config: _selected(config, "rewrite") is None,
+        "it is of runs, and rewriting is into no run; leave it out",
+    ),
     *(
         _Rule(
             ("num_images", "seed", "image_id", "device", "model"),

@@ -35,6 +35,7 @@ ONLY_IN = {
     "torch": [
         "pipeline/darkroom/rendering/",
         *(f"pipeline/darkroom/evaluation/{name}.py" for name in ON_TORCH),
+        "pipeline/darkroom/rewriting/language_model.py",
         "pipeline/darkroom/demo/",
         "pipeline/darkroom/bench/",
         "pipeline/darkroom/api/engine.py",
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "domain": set(),
     "prompts": {"domain", "storage"},
     "rendering": {"domain", "storage"},
+    "rewriting": {"domain", "prompts", "rendering", "storage"},
     "storage": {"domain"},
     "runs": {"domain", "storage"},
     "evaluation": {"demo", "domain", "rendering", "runs", "storage"},
@@ -71,6 +73,7 @@ MAY_IMPORT = {
         "prompts",
         "rendering",
         "reporting",
+        "rewriting",
         "runs",
         "storage",
     },

@@ -30,6 +30,7 @@ from darkroom.api.arguments import (
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
+    REWRITES,
     C2paOptions,
     ComparisonOptions,
     CopiesOptions,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
     from darkroom.api.reporting import Report
+    from darkroom.api.rewriting import Rewrites
     from darkroom.domain.certificates import Certificate
 
 
@@ -234,6 +236,36 @@ def plan(
     )  # fmt: skip
     asked = _request(source, model, settings, output, engine, evaluate, policy)
     return planning.plan(asked, progress or silent, report=_text(report), words=_text(words))
+
+
+@checks_arguments
+def rewrite(
+    prompts: Any,
+    to: str | Path,
+    *,
+    rewrite: Literal["transformers", "openai"] = "transformers",
+    progress: Progress | None = None,
+    to_endpoint_url: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **options: Any,
+) -> "Rewrites":
+    """Let a language model make prompts richer, and write them with their originals as Parquet, a file each of so many
+    rows: prompts for `generate`. What is there already stays; the same call goes on.
+
+    prompts: as in `generate`. to: an empty folder or s3:// address, or one that the same call began.
+    rewrite: "transformers" (a model on this machine) or "openai" (a server with OpenAI's chat completions API).
+    options: those of TransformersRewriteOptions or OpenAIRewriteOptions, such as model="Qwen/Qwen2.5-1.5B-Instruct",
+        num_rewrites=2, advice={"light": ["dawn", "neon"]}, or model="tiny", base_url="http://127.0.0.1:8000/v1".
+
+    Raises DarkroomError, before a prompt is asked about, for what cannot be rewritten as asked.
+    """
+    import_whole("darkroom.api.rewriting")
+    from darkroom.api import rewriting
+
+    source = prompts_of(prompts, "fail", columns, prompts_endpoint_url)
+    chosen = options_of(REWRITES[rewrite], options, "rewrite")
+    return rewriting.rewrite(source, _text(to) or "", chosen, to_endpoint_url, progress or silent)
 
 
 @takes_settings

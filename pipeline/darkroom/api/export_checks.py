@@ -67,7 +67,7 @@ def checked_job(
     for address, endpoint in zip(options.others, for_others, strict=True):
         place, cell_id = cell_address(address)
         runs.append((open_run(place, endpoint, "others"), [cell_id] if cell_id else None))
-    target = _target(to, to_endpoint_url or for_to)
+    target = target_of(to, to_endpoint_url or for_to)
     for run, _ in runs:
         check_apart(run.store.spec, target.spec)
     check_free(target)
@@ -200,7 +200,8 @@ def _scale(dataset: Dataset, sources: Sequence[Source]) -> float:
     return sum(len(image.data) for image in images) / max(1, sum(record.bytes or 0 for record in records))
 
 
-def _target(to: str, endpoint_url: str | None) -> Store:
+def target_of(to: str, endpoint_url: str | None) -> Store:
+    """The folder that `to` names. Raises DarkroomError for what can be none."""
     try:
         spec = parse_spec(to, endpoint_url)
     except DarkroomError as error:
