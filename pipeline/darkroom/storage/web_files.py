@@ -121,7 +121,7 @@ def _got(uri: str, setting: str, copy: _Copy, known: Mapping[str, str], most_byt
                 target.write(data)
     if length is not None and size != have + int(length):
         raise OSError(f"{size:,} of {have + int(length):,} bytes came")
-    path = copy.part.replace(copy.part.with_name(copy.name))  # first: a killed command leaves no ETag of other bytes
+    path = copy.part.replace(copy.part.with_name(copy.name))  # first: no ETag of others
     path.with_name(_ABOUT).write_text(json.dumps({"etag": copy.etag, "name": copy.name}))
     return path
 
