@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import darkroom
+from darkroom.api.events import RenderingStarted
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs.opening import shards_of
 from darkroom.runs.run import grow, open_run
@@ -105,7 +106,9 @@ def test_rows_in_another_form_are_the_same_rows(tmp_path: Path, capsys: pytest.C
     assert "none is new" in capsys.readouterr().out
     assert objects(store, "images/", "metadata/", "run.json") == before
     settings = {"model": "paint", "height": 16, "width": 16, "grow": True}
-    run = darkroom.generate([*OLD, *NEW], out=tmp_path / "run", **settings)
+    told: list[object] = []
+    run = darkroom.generate([*OLD, *NEW], out=tmp_path / "run", progress=told.append, **settings)
+    assert [each.num_images for each in told if isinstance(each, RenderingStarted)] == [len(NEW)]
     assert run.records["prompt"].tolist() == [*OLD, *NEW]
 
 

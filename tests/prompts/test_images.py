@@ -1,6 +1,7 @@
 """Image files as prompts: what each tool writes into them, and files that cannot be made again."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,10 @@ SWARM = {
 }
 
 
+def with_inputs(node: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    return {**node, "inputs": {**node["inputs"], **inputs}}
+
+
 def png(path: Path, **texts: Any) -> str:
     info = PngInfo()
     for name, value in texts.items():
@@ -173,6 +178,26 @@ def made(file: str) -> dict[str, Any]:
 )  # fmt: skip
 def test_what_a_tool_writes_is_a_row(tmp_path: Path, texts: dict[str, Any], expected: dict[str, Any]) -> None:
     assert made(png(tmp_path / "a.png", **texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "not_read"),
+    [
+        ({"parameters": f"{A1111}, Denoising strength: 0.7, First pass size: 0x0"}, "First pass size"),
+        ({"prompt": {**GRAPH, "3": with_inputs(GRAPH["3"], denoise=0.5)}}, "denoise"),
+        ({"prompt": {**FLUX, "5": with_inputs(FLUX["5"], denoise=0.5)}}, "denoise"),
+        ({"prompt": {**FLUX, "8": with_inputs(FLUX["8"], clip_l="another")}}, "clip_l"),
+    ],
+)
+def test_what_shaped_a_picture_besides_is_named(tmp_path: Path, texts: dict[str, Any], not_read: str) -> None:
+    assert not_read in made(png(tmp_path / "a.png", **texts))["not_read"].split(", ")
+
+
+@pytest.mark.parametrize("given", ["CFG scale: nan", "CFG scale: 7_5"])
+def test_a_number_that_is_none_is_no_empty_cell(tmp_path: Path, given: str) -> None:
+    png(tmp_path / "a.png", parameters=re.sub(r"CFG scale: [\d.]+", given, A1111))
+    with pytest.raises(DarkroomError, match="column 'guidance_scale' has 1"):
+        open_as(str(tmp_path), IMAGES).scan(1)
 
 
 def test_files_of_other_formats_say_the_same(tmp_path: Path) -> None:

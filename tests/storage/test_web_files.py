@@ -30,6 +30,7 @@ class Web:
     files: dict[str, bytes]
     types: dict[str, str] = field(default_factory=dict)
     num_broken: int = 0  # replies that break off in the middle
+    after_break: bytes | None = None  # what the file holds once a reply broke off
     failures: list[int] = field(default_factory=list)  # statuses of the next replies
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     url: str = ""
@@ -52,6 +53,9 @@ class Web:
                     self.end_headers()
                     return
                 start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
+                if start > len(data):
+                    self.send_error(416)
+                    return
                 self.send_response(206 if start else 200)
                 self.send_header("ETag", etag)
                 self.send_header("Content-Type", web.types.get(path, "application/octet-stream"))
@@ -62,6 +66,8 @@ class Web:
                     is_broken = web.num_broken > 0
                     web.num_broken -= is_broken
                     self.wfile.write(data[start : start + len(data) // 2 if is_broken else None])
+                    if is_broken and web.after_break is not None:
+                        web.files[path] = web.after_break
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -110,6 +116,18 @@ def test_what_passes_is_tried_again_from_where_it_broke_off_and_what_does_not_is
         web.failures = [failure] * 3
         with pytest.raises(kind, match=f"prompts.uri={uri}: .*{words}"):
             fetched(uri, "prompts.uri", delays_s=(0, 0))
+
+
+@pytest.mark.parametrize("changed", [b"prompt\na cow\na hen\nan owl\n", b"prompt\n"])
+def test_halves_of_two_files_are_never_put_together(web: Web, changed: bytes) -> None:
+    web.num_broken, web.after_break = 1, changed  # the server does not look at If-Range
+    assert fetched(f"{web.url}/p.csv", "prompts.uri", delays_s=(0, 0)).read_bytes() == changed
+
+
+def test_a_page_to_look_at_is_no_file_of_prompts(web: Web) -> None:
+    web.types["/p.csv"] = "text/html; charset=utf-8"
+    with pytest.raises(DarkroomError, match=r"a page to look at \(text/html\), not a file; give the address"):
+        fetched(f"{web.url}/p.csv", "prompts.uri", delays_s=())
 
 
 def test_what_is_too_large_or_has_credentials_is_refused(web: Web) -> None:

@@ -65,6 +65,16 @@ class RenderJob:
         each = self.info.num_shards if self.first_rows is None else len(self.first_rows)
         return len(self.found.cells) * each
 
+    @property
+    def num_rows(self) -> int:
+        """Of all cells; shards of a run that grew are not all as long as others."""
+        return len(self.found.cells) * sum(
+            min(self.info.shard_size, part.stop - start)
+            for part in self.info.parts
+            for start in range(part.start, part.stop, self.info.shard_size)
+            if self._has(start)
+        )
+
     def committed(self) -> ShardSet:
         """Those of its shards that are there. Raises DarkroomError where there are shards of another run."""
         cells, found = self.found.cell_infos, shards_of(self.store, self.info)
@@ -152,8 +162,9 @@ def render_shards(job: RenderJob) -> Rendered:
     """Render what is not committed of the job's shards."""
     before = job.committed()
     left = job.num_shards - len(before)
-    images_a_shard = job.found.num_images / len(job.found.cells) / job.info.num_shards
-    num_images = round(images_a_shard * left)
+    images_a_row = job.found.num_images / len(job.found.cells) / job.info.prompts.num_rows
+    images_a_shard = images_a_row * job.num_rows / job.num_shards
+    num_images = round(images_a_row * (job.num_rows - before.num_rows))
     job.progress(RenderingStarted(num_images, job.num_shards, len(before)))
     options = job.engine.options
     counting = Counting(job.progress, "rendering", num_images, options.price_per_hour)

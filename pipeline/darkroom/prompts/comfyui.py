@@ -17,13 +17,17 @@ _THROUGH = {
     "noise_seed": ("noise",),
     "steps": ("sigmas",),
     "scheduler": ("sigmas",),
+    "denoise": ("sigmas",),
+    "start_at_step": (),
     "sampler_name": ("sampler",),
     "cfg": ("guider",),
     "positive": ("guider",),
     "negative": ("guider",),
     "conditioning": ("guider",),
 }
+_WHOLE = {"denoise": 1, "start_at_step": 0}  # of a sampler that begins with noise alone
 _TEXTS = ("text", "t5xxl", "text_g", "prompt")  # inputs of a text's encoder, of which several hold one text
+_OTHER_TEXTS = ("text_l", "clip_l")  # of a second encoder, which may be given a text of its own
 _PRIMITIVES = ("value", "text", "string", "seed", "noise_seed", "int", "float")  # of nodes that give a value
 _JOINS = ("ConditioningCombine", "ConditioningConcat", "ConditioningAverage")
 _MODELS = ("ckpt_name", "unet_name")
@@ -52,7 +56,7 @@ class Sampled:
     clip_layer: Any  # the last of the text encoder's, counted from the end: -1 is all
     is_flow: bool
     model: str | None
-    unread: tuple[str, ...]  # classes of nodes that shape the picture besides
+    unread: tuple[str, ...]  # classes of nodes, and names of inputs, that shape the picture besides
 
 
 def is_graph(value: object) -> bool:
@@ -72,6 +76,8 @@ def read_graph(value: Mapping[str, Any]) -> Sampled:
     given = {name: _given(graph, first, name) for name in _THROUGH}
     prompt = _text(graph, given["positive"] or given["conditioning"])
     others = [node["class_type"] for name, node in graph.items() if _is_besides(name, node, first)]
+    others += [name for name, whole in _WHOLE.items() if _value(graph, given[name]) not in (None, whole)]
+    others += [name for node in graph.values() for name in _OTHER_TEXTS if _differs(graph, _inputs(node), name)]
     return Sampled(
         prompt,
         _text(graph, given["negative"]) if given["negative"] is not None else None,
@@ -141,6 +147,12 @@ def _text(graph: Graph, value: Any, depth: int = 0) -> str:
     if not through:
         raise NoPicture(f"its graph's prompt is made by {kind}, which is not known")
     return _text(graph, inputs[through[0]], depth + 1)
+
+
+def _differs(graph: Graph, inputs: Mapping[str, Any], name: str) -> bool:
+    """Whether a second encoder is given another text than the one that is read."""
+    text = _value(graph, inputs.get(name))
+    return bool(text) and text not in [_value(graph, inputs.get(each)) for each in _TEXTS]
 
 
 def _branch(link: Any) -> str:

@@ -5,6 +5,7 @@ picture besides, which is no setting here.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -29,6 +30,7 @@ _INFOTEXT_OF_NO_PICTURE = frozenset(
     ("Model", "Model hash", "Version", "Sampler", "Schedule type", "Size", "Lora hashes", "TI hashes", "Hashes", "RNG",
      "Clip skip", "App")
 )  # fmt: skip
+_SECOND_PASS = ("Hires", "First pass")  # which has a denoising strength too; "First pass size" until 2023
 _INFOTEXT = {each.label: each.name for each in SETTINGS.values() if each.label and each.row} | {"Seed": "seed"}
 _SWARM = {
     "seed": "seed",
@@ -73,12 +75,17 @@ class Made:
     @property
     def row(self) -> dict[str, Any]:
         """Columns and their values; a seed that is too large for ours, and draws other noise anyway, is left out."""
-        values = {name: value for name, value in self.values.items() if value is not None}
+        values = {name: _said(value) for name, value in self.values.items() if value is not None}
         seed = values.pop("seed", None)
         is_too_large = isinstance(seed, int) and seed >= NUM_SEEDS
         unread = [*self.unread, *(["seed"] if is_too_large else [])]
         values |= {} if seed is None or is_too_large else {"seed": seed}
         return {**values, "made_by": self.tool, "made_with": self.model, "not_read": unread}
+
+
+def _said(value: Any) -> Any:
+    """A number that is none as its text, which is refused where columns are checked; NaN would be an empty cell."""
+    return str(value) if isinstance(value, float) and math.isnan(value) else value
 
 
 def made_of(texts: Texts) -> Made:
@@ -121,7 +128,7 @@ def _infotext(text: str) -> Made | None:
     if not found.fields:
         return None
     fields = found.fields
-    if "Denoising strength" in fields and not any(name.startswith("Hires") for name in fields):
+    if "Denoising strength" in fields and not any(name.startswith(_SECOND_PASS) for name in fields):
         raise Unreadable("it was made of another image (it has a denoising strength), which the file does not hold")
     values: dict[str, object] = {
         name: _number(fields[label]) for label, name in _INFOTEXT.items() if label in fields and name != "scheduler"
@@ -140,7 +147,8 @@ def _number(text: str) -> int | float | str:
     """As a number where it is one; another text is refused where columns are checked."""
     for kind in (int, float):
         with suppress(ValueError):
-            return kind(text)
+            if "_" not in text:  # which Python reads as nothing
+                return kind(text)
     return text
 
 

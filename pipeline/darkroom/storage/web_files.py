@@ -33,6 +33,7 @@ _WAIT_S = 3600.0  # for another process that copies the same
 _CHUNK_BYTES = 1 << 20
 _ABOUT = "about.json"  # beside a copy: what it is called, and the ETag that it had
 _LATER = (408, 425, 429)  # replies below 500 that another try may mend
+_PAGES = ("text/html", "application/xhtml+xml")
 _ENDINGS = {  # of addresses that have none
     "text/csv": ".csv",
     "text/tab-separated-values": ".tsv",
@@ -99,11 +100,18 @@ def _got(uri: str, setting: str, copy: _Copy, known: Mapping[str, str], most_byt
     except HTTPError as error:
         if error.code == http.HTTPStatus.NOT_MODIFIED:
             return copy.part.with_name(known["name"])
+        if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # it is shorter by now
+            copy.etag = ""
+            raise OSError("the file changed while it was copied") from error
         raise
     with reply:
+        _check_is_file(uri, setting, reply.headers.get_content_type())
         have = have if reply.status == http.HTTPStatus.PARTIAL_CONTENT else 0
-        length = reply.headers.get("Content-Length")
-        copy.etag, copy.name = reply.headers.get("ETag", ""), _name(uri, reply.headers.get_content_type())
+        length, etag = reply.headers.get("Content-Length"), reply.headers.get("ETag", "")
+        if have and etag != copy.etag:  # a server that passes If-Range over
+            copy.etag = ""
+            raise OSError("the file changed while it was copied")
+        copy.etag, copy.name = etag, _name(uri, reply.headers.get_content_type())
         _check_size(uri, setting, have + int(length or 0), most_bytes)
         with copy.part.open("ab" if have else "wb") as target:
             size = have
@@ -113,15 +121,26 @@ def _got(uri: str, setting: str, copy: _Copy, known: Mapping[str, str], most_byt
                 target.write(data)
     if length is not None and size != have + int(length):
         raise OSError(f"{size:,} of {have + int(length):,} bytes came")
-    copy.part.with_name(_ABOUT).write_text(json.dumps({"etag": copy.etag, "name": copy.name}))
-    return copy.part.replace(copy.part.with_name(copy.name))
+    path = copy.part.replace(copy.part.with_name(copy.name))  # first: no ETag of others
+    path.with_name(_ABOUT).write_text(json.dumps({"etag": copy.etag, "name": copy.name}))
+    return path
+
+
+def _check_is_file(uri: str, setting: str, content_type: str) -> None:
+    """Pages to log in, and those that show a file, are replied with status 200 where a file is asked for."""
+    if content_type in _PAGES:
+        raise DarkroomError(
+            f"{setting}={uri}: the server replied a page to look at ({content_type}), not a file; give the address of "
+            "the file itself, as a link to download it has it"
+        )
 
 
 def _check_passes(uri: str, setting: str, error: Exception, is_last: bool) -> None:
     """Raises what is to be said where another try mends nothing, or was the last."""
     if isinstance(error, HTTPError) and error.code < 500 and error.code not in _LATER:
         raise DarkroomError(
-            f"{setting}={uri}: the server replied {error.code} {error.reason}; check the address and access"
+            f"{setting}={uri}: the server replied {error.code} {' '.join(str(error.reason).split())}; check the address "
+            "and access"
         ) from error
     if is_last:
         raise TryAgain(f"{setting}={uri}: cannot be fetched ({reason_of(error)}); give the command again") from error
