@@ -88,6 +88,10 @@ def test_an_image_that_two_runs_have_is_refused_or_kept_once(tmp_path: Path) -> 
     assert rows(tmp_path / "near").image_id.nunique() == 9
     one_cell = f"{other.uri}#{FIVE.cell.cell_id}"
     assert first.export(tmp_path / "one", others=[one_cell]).num_images == 11
+    commands = (tmp_path / "one" / "README.md").read_text().partition("## Make it again")[2]
+    for words in ("output.uri=runs/a/run ", "output.uri=runs/b/run ", "export run=runs/a/run ",
+                  f"others=[runs/b/run#{FIVE.cell.cell_id}]"):  # fmt: skip
+        assert words in commands.replace("'", "").replace('"', ""), words
 
 
 def test_runs_that_do_not_go_together_are_refused(run: Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import unknown
 from darkroom.evaluation.figures import Metric, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
+from darkroom.exporting.about import run_names
 from darkroom.exporting.copies import Copies, by_embedding, by_pixels, check_ids
 from darkroom.exporting.dataset import RUN, WHOLE, Counts, Dataset
 from darkroom.exporting.recoding import Encoding, Source, exported_images
@@ -107,17 +108,6 @@ def _part(
     )
     selection.check()
     return Part(run, selection, figures, len(run.cells) - len(cells) if named is None else 0)
-
-
-def run_names(uris: Sequence[str]) -> list[str]:
-    """What runs are called: the last part of each address, with as many before it as tell them apart; equal ones by
-    their number."""
-    parts = [uri.rstrip("/").split("/") for uri in uris]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-depth:]) for each in parts]
-        if len({*names}) == len(names):
-            return names
-    return [f"{parts[place][-1]} ({place + 1})" for place in range(len(uris))]
 
 
 def _check_scores(parts: Sequence[Part]) -> None:
