@@ -13,7 +13,9 @@ from darkroom.api.options import (
     ENDPOINT_HELP,
     GROW_HELP,
     MANY,
+    REWRITES,
     SEEDS,
+    C2paOptions,
     EngineOptions,
     EvaluationOptions,
     Expectation,
@@ -146,6 +148,7 @@ PLUG_IN_MODELS = {
 
 Device = word_of("device", DEVICES)
 OutputConfig = schema_of_options(OutputOptions, "OutputConfig")
+C2paConfig = schema_of_options(C2paOptions, "C2paOptions")
 EngineConfig = schema_of_options(EngineOptions, "EngineConfig", kind="ray")
 EvaluateEngineConfig = schema_of_options(EngineOptions, "EvaluateEngineConfig", job="evaluate", kind="ray")
 RetryEngineConfig = schema_of_options(EngineOptions, "RetryEngineConfig", job="retry", kind="ray")
@@ -157,6 +160,18 @@ PolicyRuleConfig = schema_of_options(PolicyRule, "PolicyRule")
 ModelPlaceConfig = schema_of_options(ModelPlace, "ModelPlaceConfig")
 GridImageConfig = schema_of_options(GridImageOptions, "GridImageConfig")
 HalvingConfig = schema_of_options(HalvingOptions, "HalvingConfig", figure=None)  # where it is given
+
+
+RewriteKind = word_of("rewriteKind", tuple(REWRITES))
+
+
+def _rewrite_schema(name: str) -> Any:
+    kind = key(RewriteKind[name], help="What rewrites prompts.")
+    options = schema_of_options(REWRITES[name], f"{name.capitalize()}Rewrite")
+    return make_dataclass(f"{name.capitalize()}RewriteConfig", [("kind", RewriteKind, kind)], bases=(options,))
+
+
+REWRITE = {name: _rewrite_schema(name) for name in REWRITES}
 
 
 def _axis_help(setting: Setting) -> str:

@@ -94,6 +94,8 @@ def _option_key(option: Field[Any], hint: Any, others: Mapping[str, Any]) -> tup
     """(name, type, key)."""
     about = {name: value for name, value in option.metadata.items() if name not in ("jobs", "on_ray")}
     kind, default = _kind_of_option(option.name, hint, about), others.get(option.name, option.default)
+    if is_dataclass(hint):  # a group of keys, which stands for itself
+        return option.name, kind, key(kind, help=about["help"])
     if option.name in others and default is None:
         kind = kind | None
     if (choices := about.pop("choices")) and default is not None:
@@ -113,6 +115,8 @@ def _kind_of_option(name: str, hint: Any, about: dict[str, Any]) -> Any:
         return Any
     if type(None) in get_args(hint):
         return _kind_of_option(name, next(kind for kind in get_args(hint) if kind is not type(None)), about) | None
+    if isinstance(hint, type) and is_dataclass(hint):
+        return schema_of_options(hint, hint.__name__)
     if get_origin(hint) is not Sequence:
         return hint
     item: Any = get_args(hint)[0]

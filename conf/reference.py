@@ -12,6 +12,7 @@ from darkroom.conf.groups import (
     GROUPS,
     MODEL_OPTIONS,
     PROMPTS,
+    REWRITE,
     EvaluationConfig,
     ExpectationConfig,
     GridAxes,
@@ -46,6 +47,7 @@ def reference() -> str:
     sections += [_keys(f"model={name}", options, "model.options.") for name, options in MODEL_OPTIONS.items()]
     sections += ["## Keys of groups"]
     sections += [_keys(f"prompts={name}", schema, "prompts.") for name, schema in PROMPTS.items()]
+    sections += [_keys(f"rewrite={name}", schema, "rewrite.") for name, schema in REWRITE.items()]
     sections += [_keys(f"to={name}", schema, "to.") for name, schema in TARGETS.items()]
     groups = {name: schema for name, schema in GROUPS.items() if name not in ("sampling", "model")} | _OTHER_GROUPS
     sections += [_keys(name, schema, f"{name}.") for name, schema in groups.items()]

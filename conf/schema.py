@@ -22,6 +22,8 @@ from darkroom.conf.groups import (
     GROUPS,
     PLUG_IN_MODELS,
     PROMPTS,
+    REWRITE,
+    C2paConfig,
     Device,
     EngineConfig,
     EvaluateEngineConfig,
@@ -95,6 +97,19 @@ class PromptsConfig:
 
 
 @dataclass
+class RewriteConfig:
+    """Prompts alone, and a language model."""
+
+    prompts: Any = key(help="What is rewritten.")
+    rewrite: Any = key(help="What rewrites it, and how.")
+    to: str = key(
+        is_place=True,
+        help="Folder or s3:// address of the rewritten prompts: empty, or one that the same command began.",
+    )
+    to_endpoint_url: str | None = key(None, help=ENDPOINT_HELP)
+
+
+@dataclass
 class ProveConfig:
     model: ModelConfig = key(help="What is tested.")
     sampling: SamplingConfig = key(help="What it is tested with: its size, and where no test changes them the rest.")
@@ -121,12 +136,20 @@ class StatusConfig(RunConfig):
 
 
 @dataclass
+class RetriedOutput:
+    """Of a run, what no run keeps."""
+
+    c2pa: C2paConfig = key(C2paConfig, help="What signs, where the run's images have signed manifests.")
+
+
+@dataclass
 class RetryConfig(RunConfig):
     engine: RetryEngineConfig = key(help="What does the work.")
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
     extractors: list[Any] | None = key(
         None, help="Those of the run's policy, as in evaluate; null: as they were named, where they run no code."
     )
+    output: RetriedOutput = key(RetriedOutput, help="What signs its images.")
     log: LogMode = key(LogMode.auto, help=LOG_HELP)
     on_end: str | None = key(None, help=ON_END_HELP)
 
@@ -234,6 +257,10 @@ class VerifyConfig(RunConfig):
     image_id: str | None = key(None, help="The one image to render again; null: a random sample.")
     device: Device = key(Device.auto, help=DEVICE_HELP)
     stored: bool = key(False, help="Compare the stored bytes of every image, and render nothing.")
+    c2pa: bool = key(False, help="Read every signed manifest and hold it against its image, and render nothing.")
+    trust_anchors: str | None = key(
+        None, is_place=True, help="A PEM file of root certificates that are trusted to have signed; null: none is."
+    )
     model: ModelPlaceConfig = key(ModelPlaceConfig, help="Where the run's model is.")
 
 
@@ -328,6 +355,7 @@ JOBS = {
     "generate": GenerateConfig,
     "plan": PlanConfig,
     "prompts": PromptsConfig,
+    "rewrite": RewriteConfig,
     "prove": ProveConfig,
     "sweep": SweepConfig,
     "status": StatusConfig,
@@ -376,6 +404,8 @@ def register(job: str) -> None:
         store.store(group=group, name="schema", node=node)
     for name, node in TARGETS.items():
         store.store(group="to", name=f"{name}_schema", node=node)
+    for name, node in REWRITE.items():
+        store.store(group="rewrite", name=f"{name}_schema", node=node)
     for name, node in PLUG_IN_MODELS.items():
         store.store(group="model", name=f"{name}_schema", node=node)
     for name, node in JOBS.items():

@@ -38,6 +38,7 @@ _HOMES = {
 JOBS = {
     "plan": "check everything and say what `generate` would do",
     "prompts": "show prompts of any kind as they would be rendered, and write them to a file",
+    "rewrite": "let a language model make prompts richer, and write them as prompts for `generate`",
     "prove": "test which promises hold for a model: images that stand alone, settings that act",
     "generate": "render a prompt dataset; the same command again goes on where it was",
     "sweep": "render every cell of a grid as one job; a grid that grows renders its new cells alone",

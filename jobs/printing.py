@@ -144,6 +144,8 @@ def _say_rendered(found: events.Rendered) -> None:
     if summary.num_loads:
         print(f"{summary.num_loads} model load(s), for {found.num_models} model(s) and {found.num_cells} cell(s)")
     say_failures(summary)
+    if summary.num_unmarked:
+        print(f"{summary.num_unmarked} images do not hold the watermark, and were stored without; their records say so")
     _say_cost(found)
     if summary.num_adopted:
         print(f"{summary.num_adopted} of these shards another command had committed first: its images stand")

@@ -1,6 +1,7 @@
 """What a person reads at a job's end: the results of API calls, printed, and the exit codes that they mean."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from darkroom.api import events
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import duration, readable_bytes
-from darkroom.domain.records import Record
+from darkroom.domain.records import OK, Record
 from darkroom.jobs.console import ExitCode, most_urgent
+from darkroom.jobs.printing import warn
 from darkroom.runs.cells import axes, axis_lines
-from darkroom.runs.commands import on_run
+from darkroom.runs.commands import on_run, program
 
 if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.exporting import Export
@@ -25,6 +27,7 @@ if TYPE_CHECKING:  # what they are made with takes seconds to load
     from darkroom.api.rating import Ratings
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
+    from darkroom.api.rewriting import Rewrites
     from darkroom.api.run import Run, RunStatus
 
 _MAX_REASONS = 10
@@ -203,6 +206,7 @@ def as_json(run: "Run", status: "RunStatus") -> None:
         "records": dict(status.by_status),
         "errors": dict(status.errors.most_common(_MAX_REASONS)),
         "num_truncated": status.num_truncated,
+        "num_unmarked": status.num_unmarked,
         "num_bytes": status.num_bytes,
         "last_commit": pace.last_commit and pace.last_commit.isoformat(),
         "seconds_since_last_commit": pace.age_s(datetime.now(UTC)),
@@ -262,6 +266,8 @@ def _say_records(status: "RunStatus") -> None:
     print(f"records:   {', '.join(f'{count} {name}' for name, count in counted) or 'none'}")
     if status.num_truncated:
         print(f"truncated: {status.num_truncated} prompts were longer than the text encoder reads")
+    if status.num_unmarked:
+        print(f"unmarked:  {status.num_unmarked} images do not hold the watermark, and are stored without")
     for reason, count in status.errors.most_common(_MAX_REASONS):
         print(f"  {count} x {reason}")
 
@@ -357,6 +363,45 @@ def rated(found: "RatingPage | Ratings") -> None:
     print(f"page:   {found.place}")
     print("next:   send its folder to raters, and give the files that they send back:")
     print(f"        {on_run('rate', store, votes=['FILE.jsonl'])}", flush=True)
+
+
+# Prompts -------------------------------------------------------------------------------------------------------------
+
+
+def of_rewriting() -> Callable[[Any], None]:
+    """Says how far it is, now and then, and which parts lack answers."""
+    said = time.monotonic()
+
+    def tell(event: Any) -> None:
+        nonlocal said
+        if isinstance(event, events.Noted):
+            print(f"note:   {event.text}", flush=True)
+        elif isinstance(event, events.Warned):
+            warn(event.text)
+        elif event.num_failed:
+            warn(f"part {event.num_done} of {event.num_parts:,} lacks {event.num_failed:,} answers: {event.error}")
+        elif time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            print(f"  {event.num_done:,} of {event.num_parts:,} files", flush=True)
+
+    return tell
+
+
+def rewritten(found: "Rewrites") -> None:
+    kept = {status: count for status, count in found.by_status.items() if status != OK}
+    before = f", {found.num_parts_before:,} of them there before" if found.num_parts_before else ""
+    print(f"model:   {found.model}")
+    print(f"prompts: {found.num_rows:,} of {found.num_prompts:,}, in {found.num_parts:,} files{before}")
+    print(f"asked:   {found.num_asked:,}; all others were known, or are equal to one of these")
+    if kept:
+        said = ", ".join(f"{count:,} {status}" for status, count in kept.items())
+        print(f"kept:    originals of which there is no usable answer: {said}; rewrite_error says why")
+    if not found.is_finished:
+        print(f"missing: {found.num_parts_missing:,} files; the same command asks again for their missing answers")
+        return
+    endpoint = [f"prompts.endpoint_url={found.endpoint_url}"] if found.endpoint_url else []
+    words = ["generate", "prompts=file", f"prompts.uri={found.place}", *endpoint]
+    print(f"next:    {program()} {shlex.join(words)} ...", flush=True)
 
 
 # A dataset that is handed over -------------------------------------------------------------------------------------

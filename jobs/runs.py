@@ -40,6 +40,23 @@ def prompts(config: DictConfig) -> ExitCode:
     return ExitCode.OK
 
 
+def rewrite(config: DictConfig) -> ExitCode:
+    """Let a language model make prompts richer, and write them with their originals as prompts for `generate`.
+
+    Each answer has a seed of its own and is remembered; the same command goes on where it was cut off.
+    """
+    from darkroom.api import rewriting
+
+    asked = (values.prompts(config.prompts), config.to, values.rewriting(config.rewrite), config.to_endpoint_url)
+    try:
+        found = rewriting.rewrite(*asked, results.of_rewriting())
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was written and answered stays; the same command goes on")
+        return ExitCode.INTERRUPTED
+    results.rewritten(found)
+    return ExitCode.OK if found.is_finished else ExitCode.UNFINISHED
+
+
 def prove(config: DictConfig) -> ExitCode:
     """Test a model by a few small calls, and say which promises hold for it; exit code 1 where one fails.
 
@@ -229,13 +246,15 @@ def verify(config: DictConfig) -> ExitCode:
     """Compare committed images with their records; exit code 1 where one differs.
 
     A random sample is rendered again and compared by SHA-256. With `stored=true` nothing is rendered, and the stored
-    bytes of all images are compared.
+    bytes of all images are compared. With `c2pa=true` their signed manifests are read, and held against them.
     """
     from darkroom.api import verification
 
     run = values.run_of(config)
-    if config.stored:
-        return _check_stored(config, run)
+    if config.stored or config.c2pa:
+        checks = [_check_stored(config, run)] if config.stored else []
+        checks += [_check_manifests(config, run)] if config.c2pa else []
+        return max(checks)
     device, model = config.device.value, values.model_place(config.model)
     found = verification.verify(run, results.of_images, config.num_images, config.seed, config.image_id, device, model)
     print(f"{found.num_equal} of {found.num_images} images are equal byte by byte when they are rendered again")
@@ -254,11 +273,25 @@ def _check_stored(config: DictConfig, run: Run) -> ExitCode:
     if found.num_trajectories:
         num_right = found.num_trajectories - found.num_trajectories_damaged
         print(f"{num_right} of {found.num_trajectories} stored trajectories are what their records say")
-    is_damaged = bool(found.num_damaged or found.num_trajectories_damaged)
-    if is_damaged:
+    if found.num_sidecars:
+        print(f"{found.num_sidecars - found.num_sidecars_damaged} of {found.num_sidecars} signed manifests are too")
+    if found.is_damaged:
         given = {f"model.{name!s}": value for name, value in config.model.items() if value}
         print(f"next: {on_run('repair', run.store.spec, **given)}")
-    return ExitCode.CHECK_FAILED if is_damaged else ExitCode.OK
+    return ExitCode.CHECK_FAILED if found.is_damaged else ExitCode.OK
+
+
+def _check_manifests(config: DictConfig, run: Run) -> ExitCode:
+    from darkroom.api.verification import check_manifests
+
+    found = check_manifests(run, results.of_images, config.trust_anchors)
+    print(f"{found.num_valid} of {found.num_images} images have a signed manifest that holds")
+    for signer, count in found.signers.most_common():
+        print(f"  {count} by {signer.name}, {'trusted' if signer.is_trusted else 'not trusted'}")
+    if not config.trust_anchors:
+        print("who may sign was not asked; trust_anchors=roots.pem asks it")
+    num_good = found.num_trusted if config.trust_anchors else found.num_valid
+    return ExitCode.OK if num_good == found.num_images else ExitCode.CHECK_FAILED
 
 
 def repair(config: DictConfig) -> ExitCode:
@@ -271,11 +304,12 @@ def repair(config: DictConfig) -> ExitCode:
     if found.num_trajectories_damaged:
         num_right = found.num_trajectories_damaged - found.num_trajectories_left
         print(f"{num_right} of {found.num_trajectories_damaged} damaged trajectories are repaired")
-    is_left = bool(found.num_left or found.num_trajectories_left)
-    if is_left:
+    if found.num_sidecars_left:
+        print(f"{found.num_sidecars_left} damaged signed manifests cannot be made again")
+    if found.is_left:
         print("what is not repaired is as it was, and so are all records")
         print(f"next: {on_run('verify', run.store.spec, stored=True)}")
-    return ExitCode.CHECK_FAILED if is_left else ExitCode.OK
+    return ExitCode.CHECK_FAILED if found.is_left else ExitCode.OK
 
 
 def retry(config: DictConfig) -> ExitCode:
@@ -286,7 +320,8 @@ def retry(config: DictConfig) -> ExitCode:
         run = values.run_of(config)
         try:
             place, extractors = values.model_place(config.model), values.extractors(config.extractors)
-            found = maintenance.retry(run, values.engine(config.engine), printer, place, extractors)
+            engine, signs = values.engine(config.engine), values.c2pa(config.output.c2pa)
+            found = maintenance.retry(run, engine, printer, place, extractors, signs)
         except KeyboardInterrupt:
             print("\ninterrupted: shards that were not yet replaced are as they were")
             return ending.ended(ExitCode.INTERRUPTED)

@@ -30,6 +30,10 @@ def _selected(config: DictConfig, key: str) -> Any:
     return OmegaConf.select(config, key)
 
 
+def _is_off(key: str, config: DictConfig) -> bool:
+    return _selected(config, key) is not True
+
+
 def _lacks(needed: str) -> str:
     return f"it does nothing without {needed}; give that, or leave it out"
 
@@ -76,10 +80,19 @@ _RULES = (
         _lacks("prompts.mode=random"),
     ),
     _Rule(
-        ("num_images", "seed", "image_id", "device", "model"),
-        lambda config: not _selected(config, "stored"),  # of `verify`
-        "it does nothing beside stored=true; leave one of them out",
+        ("prompts.grow",),
+        lambda config: _selected(config, "rewrite") is None,
+        "it is of runs, and rewriting is into no run; leave it out",
     ),
+    *(
+        _Rule(
+            ("num_images", "seed", "image_id", "device", "model"),
+            partial(_is_off, key),  # of `verify`
+            f"it does nothing beside {key}=true; leave one of them out",
+        )
+        for key in ("stored", "c2pa")
+    ),
+    _Rule(("trust_anchors",), lambda config: _selected(config, "c2pa") is True, _lacks("c2pa=true")),
     *(
         _axis_rule(section, setting)
         for section, table in (("sampling", Sampling), ("model", ModelRef))

@@ -8,6 +8,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, policy_rules
 from darkroom.api.checking import Request
 from darkroom.api.options import (
+    REWRITES,
+    C2paOptions,
     ComparisonOptions,
     CopiesOptions,
     EngineOptions,
@@ -21,6 +23,7 @@ from darkroom.api.options import (
     PolicyRule,
     RatingOptions,
     ReadingOptions,
+    RewriteOptions,
     RowOptions,
 )
 from darkroom.api.run import Run, open_run
@@ -46,6 +49,8 @@ def check(config: DictConfig) -> None:
             prompts(config.prompts)
     elif "engine" in config:
         engine(config.engine)
+    if "rewrite" in config:
+        rewriting(config.rewrite)
     if "expect" in config:
         evaluation(config)
     if "dedup" in config:
@@ -129,6 +134,17 @@ def copies(config: DictConfig) -> CopiesOptions:
 def exporting(config: DictConfig) -> ExportOptions:
     values = _contents(config)
     return ExportOptions(**{name: values[name] for name in ExportOptions.__dataclass_fields__})
+
+
+def c2pa(config: DictConfig) -> C2paOptions:
+    return C2paOptions(**_contents(config))
+
+
+def rewriting(config: DictConfig) -> RewriteOptions:
+    """Of a `rewrite` section."""
+    contents = _contents(config)
+    options: RewriteOptions = REWRITES[contents.pop("kind")](**contents)
+    return options
 
 
 def model_place(config: DictConfig) -> ModelPlace:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from darkroom.api.calls import push as push
     from darkroom.api.calls import rate as rate
     from darkroom.api.calls import report as report
+    from darkroom.api.calls import rewrite as rewrite
     from darkroom.api.calls import sweep as sweep
     from darkroom.api.events import Progressed as Progressed
     from darkroom.api.options import EngineOptions as EngineOptions
@@ -50,6 +51,7 @@ _HOMES = {
         "push",
         "rate",
         "report",
+        "rewrite",
         "sweep",
     ),
     "darkroom.api.events": ("Progressed",),

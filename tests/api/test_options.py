@@ -1,7 +1,7 @@
 """Options are checked where they are made, and settings are known by their names."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,9 @@ def test_defaults_and_ranges_are_those_of_the_command_line(options: Any, schema:
     declared = {each.name: each for each in fields(schema)}
     for each in fields(options):
         theirs = declared[each.name]
+        if is_dataclass(getattr(options, each.name)):
+            test_defaults_and_ranges_are_those_of_the_command_line(getattr(options, each.name), theirs.default_factory)
+            continue
         if each.name not in ("figure", "kind", "extractors", "expect"):  # chosen above, or lists made anew
             assert getattr(options, each.name) == getattr(theirs.default, "value", theirs.default), each.name
         if each.name != "batch_size":  # a number or a word

@@ -12,18 +12,23 @@ import darkroom
 from darkroom import DarkroomError
 from darkroom.api.arguments import policy_rules, prompts_of
 from darkroom.api.checking import Request, check
-from darkroom.api.events import FeaturesStarted
+from darkroom.api.events import FeaturesStarted, silent
 from darkroom.api.maintenance import retry
 from darkroom.api.measuring import told_of_choice
-from darkroom.api.options import EngineOptions, EvaluationOptions
+from darkroom.api.options import C2paOptions, EngineOptions, EvaluationOptions
 from darkroom.api.policies import check_policy, run_specs
-from darkroom.api.verification import verify
+from darkroom.api.verification import check_manifests, check_stored, verify
 from darkroom.domain.policy import Policy
 from darkroom.domain.settings import ModelRef
 from darkroom.evaluation.figures import Figure
+from darkroom.evaluation.sharpness import Sharpness
 from darkroom.rendering.renderer import PAINT_REPO_ID
+from darkroom.runs.encoding import pixels_digest
+from darkroom.runs.images import stored_files
+from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.store import open_store, parse_spec
+from tests.jobs.test_gc import fail_first
 from tests.reporting.runs import CLIP
 
 SHARPNESS = "darkroom.evaluation.sharpness:make"
@@ -153,6 +158,43 @@ def test_no_stored_run_starts_code_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(DarkroomError, match=r"sharpness.score of the run's policy is of .* and here are pixels"):
         run_specs(info, ["pixels"], "cpu")
     assert not retry(darkroom.open_run(tmp_path), EngineOptions(), lambda _: None).num_tried  # filtered ones stay
+
+
+@pytest.mark.parametrize("layout", ["files", "webdataset"])
+def test_images_that_are_made_again_have_their_rows_texts_and_are_signed_once_they_are_chosen(
+    layout: Any, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"p{number}", "slogan": ["Sale", None, "New"][number]} for number in range(3)]
+    again = {"figure": "score", "above": 0, "then": "regenerate", "attempts": 3, "otherwise": "keep"}  # the least sharp
+    run = darkroom.generate(
+        rows, model="paint", out=tmp_path, layout=layout, height=64, width=64, num_images_per_prompt=2, policy=[again],
+        evaluate=SCORING, overlay={"text": "slogan"}, c2pa={"certificate": "test"},
+    )  # fmt: skip
+    found = run.records
+    assert (found["sample_index"] > 1).any(), "none was made again"
+    assert [json.loads(text)["text"] if text else None for text in found["overlay"]] == [
+        "Sale", "Sale", None, None, "New", "New",
+    ]  # fmt: skip
+    whole = {record.image_id: record for record in records(run.store)}
+    stored = {file.record.image_id: file.pixels() for file in stored_files(run.store, list(whole.values()))}
+    for record in whole.values():
+        digest = pixels_digest(stored[record.image_id])
+        assert digest == (record.stored_pixels_sha256 or record.pixels_sha256)
+        assert (digest != record.pixels_sha256) == bool(record.overlay)
+        [score] = json.loads(record.policy_scores or "").values()
+        assert score == pytest.approx(float(Sharpness().scores([stored[record.image_id]], [])[0]))
+    assert verify(run, silent).num_equal == 6
+    assert check_manifests(run, silent).num_valid == 6
+    keys = {info.key for info in run.store.list() if "c2pa" in info.key or info.key.startswith("sidecars/")}
+    assert len(keys) == (6 if layout == "files" else 1), "what was not kept is signed too"
+
+    fail_first(run.store)
+    retry(run, EngineOptions(), silent, extractors=[SHARPNESS], c2pa=C2paOptions("test"))
+    assert {record.image_id: record.sha256 for record in records(run.store)} == {
+        image_id: record.sha256 for image_id, record in whole.items()
+    }
+    assert check_manifests(run, silent).num_valid == 6
+    assert not check_stored(run, silent).is_damaged
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
-"""A server of OpenAI's images API on this machine: pictures as a function of prompt and seed, and the faults that
-servers have, asked for by words of the prompt.
+"""A server of OpenAI's images and chat APIs on this machine: pictures and answers by prompt and seed, and the faults
+that servers have, asked for by words of the prompt.
 
     python -m tests.rendering.images_server PORT
 """
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+_PATHS = ("/v1/images/generations", "/v1/chat/completions")
 REFUSED = {"code": "moderation_blocked", "message": "the safety system refuses this prompt", "type": "user_error"}
 
 
@@ -60,22 +61,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
         if not self._is_let_in():
             return
         with self.server.counting:
             self.server.bodies.append(body)
-            self.server.calls[body["prompt"]] += 1
+            self.server.calls[prompt] += 1
             self.server.num_at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.num_at_once)
         self.server.meeting.wait()
         time.sleep(self.server.delay_s)
         with self.server.counting:  # before the answer, after which the client may ask for its next image at once
             self.server.num_at_once -= 1
-        self._generate(body, self.server.calls[body["prompt"]])
+        self._generate(body, prompt.split(), self.server.calls[prompt])
 
-    def _generate(self, body: dict[str, Any], attempt: int) -> None:
-        words = body["prompt"].split()
-        if self.path != "/v1/images/generations" or body["model"] != "tiny":
+    def _generate(self, body: dict[str, Any], words: list[str], attempt: int) -> None:
+        if self.path not in _PATHS or body["model"] != "tiny":
             self._answer(404, {"error": {"code": "model_not_found", "message": f"no model {body['model']}"}})
         elif "forbidden" in words:
             self._answer(400, {"error": REFUSED})
@@ -98,8 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif "elsewhere" in words:
             self._send(302, b"", {"Location": "http://127.0.0.1:1/"})
+        elif "messages" in body:
+            self._answer(200, {"choices": [self._choice(words, body.get("seed", 0))]})
         else:
             self._answer(200, {"created": 0, "data": [self._image(body)]})
+
+    def _choice(self, words: list[str], seed: int) -> dict[str, Any]:
+        said = f'"{" ".join(words)} in light {seed % 7}"'
+        said = "I'm sorry, but I can't help with that." if "declined" in words else "" if "mute" in words else said
+        reason = "length" if "endless" in words else "stop"
+        return {"message": {"role": "assistant", "content": said}, "finish_reason": reason}
 
     def _image(self, body: dict[str, Any]) -> dict[str, Any]:
         width, height = map(int, body["size"].split("x"))

@@ -4,6 +4,7 @@ import inspect
 import shlex
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import darkroom
-from darkroom.api.options import EvaluationOptions, Expectation
+from darkroom.api.options import C2paOptions, EvaluationOptions, Expectation, OverlayOptions
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.arguments import parsed
@@ -203,6 +204,20 @@ def test_a_call_gives_no_setting_beside_its_axis() -> None:
     said = run_command(info, [cell(seed=1), cell(seed=2)], STORE, 4)
     assert "axes={'seed': [1, 2]}" in said
     assert "seed=7" not in said
+
+
+def test_calls_say_what_is_drawn_marked_and_signed() -> None:
+    drawn = OverlayOptions(text="slogan", default_colour="red").settings
+    assert drawn
+    output = replace(INFO.output, overlay=drawn.to_text(), watermark="Acme", c2pa=True, trajectory_prompts=2)
+    info = replace(INFO, output=output, prompts=PromptsInfo("memory", "f", 4, {"kind": "memory"}))
+    words: dict[str, Any] = {}
+    calls = SimpleNamespace(EngineOptions=darkroom.EngineOptions, generate=lambda prompts, **given: words.update(given))
+    eval(run_command(info, [cell()], STORE, 4), {"darkroom": calls, "prompts": []})
+    inspect.signature(darkroom.generate).bind([], **words)
+    assert OverlayOptions(**words["overlay"]).settings == drawn
+    assert (words["watermark"], words["trajectory"], words["trajectory_prompts"]) == ("Acme", True, 2)
+    assert C2paOptions(**words["c2pa"]).certificate == "certificate.pem"
 
 
 def test_calls_say_what_measures_and_halves() -> None:

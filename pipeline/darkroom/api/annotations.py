@@ -16,16 +16,17 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import check_working_folder
-from darkroom.domain.setting_values import as_builtin, as_number, converted, converted_or_none
+from darkroom.domain.setting_values import as_builtin, as_number, converted, converted_or_none, unknown
 from darkroom.domain.settings import SETTINGS
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Options = TypeVar("Options")
 Count = Annotated[int, 1]  # a whole number, and the least that it may be
 _RENAMED = {"output.uri": "out", "model.repo_id": "model", "prompts.uri": "prompts", "evaluate=inline": "evaluate=True"}
 
 
-_RENAMED |= {"prompts.endpoint_url": "prompts_endpoint_url"}
+_RENAMED |= {"prompts.endpoint_url": "prompts_endpoint_url", "output.watermark.text": "watermark"}
 _GROUPS = ("output", "prompts", "grid", "evaluation")  # their keys are arguments of the same names, or fields of one
 _SETTING = "|".join(sorted(SETTINGS, key=len, reverse=True))
 _VALUES = {"true": "True", "false": "False", "null": "None"}
@@ -206,11 +207,29 @@ def option(
     return field(default=default, metadata=about | ({} if low is None else {"low": low, "high": high}))
 
 
+def options_of(kind: type[Options], given: Options | Mapping[str, Any], what: str) -> Options:
+    """Options, which may be given as their names and values."""
+    if isinstance(given, kind):
+        return given
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    values: Mapping[str, Any] = checked_kind(what, given, Mapping[str, Any])
+    for name in values:
+        if name not in known:
+            raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
+            raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
+    return kind(**values)
+
+
 def check_options(options: Any, prefix: str) -> None:
     """Types, choices and ranges of a value's fields, which are set as Python's own values."""
     for each in fields(options):
         value, about = getattr(options, each.name), each.metadata
-        if about.get("is_mapping"):
+        hint = get_type_hints(type(options))[each.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            value = options_of(hint, value or {}, f"{prefix}{each.name}")
+        elif about.get("is_mapping"):
             value = _checked_mapping(f"{prefix}{each.name}", value)
         elif about.get("is_several"):
             value = _checked_texts(f"{prefix}{each.name}", value)
@@ -219,7 +238,7 @@ def check_options(options: Any, prefix: str) -> None:
         elif _takes_list(options, each.name):
             value = _checked_list(options, each.name, value)
         else:
-            value = converted_or_none(each.name, get_type_hints(type(options))[each.name], value)
+            value = converted_or_none(each.name, hint, value)
             _check_value(f"{prefix}{each.name}", value, {**about, "default": each.default})
         object.__setattr__(options, each.name, value)
 

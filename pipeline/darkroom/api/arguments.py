@@ -3,18 +3,17 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from darkroom.api.annotations import Count, checked_kind, checks_arguments
+from darkroom.api.annotations import Count, checks_arguments, options_of
 from darkroom.api.options import EngineOptions, EvaluationOptions, PolicyRule, ReadingOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
-from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
@@ -32,7 +31,6 @@ Engine = Literal["local", "ray"] | EngineOptions | Mapping[str, Any]
 Evaluate = bool | EvaluationOptions | Mapping[str, Any] | None
 Policy = Sequence[PolicyRule | Mapping[str, Any]]
 Call = TypeVar("Call", bound=Callable[..., Any])
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -277,21 +275,6 @@ def evaluation_options(evaluate: Evaluate) -> EvaluationOptions | None:
 
 def policy_rules(policy: Policy) -> tuple[PolicyRule, ...]:
     return tuple(options_of(PolicyRule, each, f"policy[{place}]") for place, each in enumerate(policy))
-
-
-def options_of(kind: type[Options], given: Options | Mapping[str, Any], what: str) -> Options:
-    """Options, which may be given as their names and values."""
-    if isinstance(given, kind):
-        return given
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    values: Mapping[str, Any] = checked_kind(what, given, Mapping[str, Any])
-    for name in values:
-        if name not in known:
-            raise DarkroomError(f"{what}: {unknown(name, known, 'option')}")
-    for each in fields(kind):  # type: ignore[arg-type]
-        if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
-            raise DarkroomError(f"{what}: {each.name} is missing; give it, and any of {', '.join(known)}")
-    return kind(**values)
 
 
 # Signatures ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from darkroom.api import run as runs
-from darkroom.api.annotations import Count, checks_arguments
+from darkroom.api.annotations import Count, checks_arguments, options_of
 from darkroom.api.arguments import (
     Engine,
     Evaluate,
@@ -23,7 +23,6 @@ from darkroom.api.arguments import (
     engine_options,
     evaluation_options,
     model_ref,
-    options_of,
     policy_rules,
     prompts_of,
     takes_settings,
@@ -31,6 +30,8 @@ from darkroom.api.arguments import (
 from darkroom.api.checking import Request
 from darkroom.api.events import Progress, silent
 from darkroom.api.options import (
+    REWRITES,
+    C2paOptions,
     ComparisonOptions,
     CopiesOptions,
     EvaluationOptions,
@@ -38,7 +39,9 @@ from darkroom.api.options import (
     GridImageOptions,
     HalvingOptions,
     OutputOptions,
+    OverlayOptions,
     RatingOptions,
+    WatermarkOptions,
 )
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from darkroom.api.rating_page import RatingPage
     from darkroom.api.rendering import RenderResult
     from darkroom.api.reporting import Report
+    from darkroom.api.rewriting import Rewrites
     from darkroom.domain.certificates import Certificate
 
 
@@ -79,6 +83,9 @@ def generate(
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
     trajectory_steps: Sequence[int] | None = None,
+    overlay: OverlayOptions | Mapping[str, Any] | None = None,
+    watermark: str | None = None,
+    c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -100,6 +107,9 @@ def generate(
         "below": 0.6, "then": "regenerate"}, {"keep": 1, "of": 4, "by": "clip_score"}. Scores are those of `evaluate`'s
         extractors, or of demo_clip.
     trajectory: store how the first `trajectory_prompts` prompts' first images form, at `trajectory_steps`.
+    overlay: text on images by columns of the prompts, such as {"text": "slogan", "default_font": "bold.ttf"}.
+    watermark: a few letters of an invisible mark in each image.
+    c2pa: a signed manifest of each image, such as {"certificate": "chain.pem", "private_key": "key.pem"}.
     settings: those of sampling and model by their names, such as guidance_scale=5.
 
     Raises DarkroomError for what cannot be rendered as asked, and StoreError where the store fails. Images and shards
@@ -109,8 +119,11 @@ def generate(
     from darkroom.api.rendering import render
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    forming = trajectory, trajectory_prompts, trajectory_steps
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
+    output = OutputOptions(
+        _text(out), endpoint_url, layout, image_format, quality, provenance,
+        trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
+        **_after_rendering(overlay, watermark, c2pa),
+    )  # fmt: skip
     request = _request(source, model, settings, output, engine, evaluate, policy)
     return _run_of(render(request, progress or silent))
 
@@ -140,6 +153,9 @@ def sweep(
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
     trajectory_steps: Sequence[int] | None = None,
+    overlay: OverlayOptions | Mapping[str, Any] | None = None,
+    watermark: str | None = None,
+    c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -162,8 +178,11 @@ def sweep(
     from darkroom.api.rendering import render
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    forming = trajectory, trajectory_prompts, trajectory_steps
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
+    output = OutputOptions(
+        _text(out), endpoint_url, layout, image_format, quality, provenance,
+        trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
+        **_after_rendering(overlay, watermark, c2pa),
+    )  # fmt: skip
     request = _request(source, model, settings, output, engine, evaluate, policy)
     grid = Grid(axes or {}, mode, cells, exclude, num_cells, draw_seed)
     if not cells:  # which may have no value of their own
@@ -190,6 +209,9 @@ def plan(
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
     trajectory_steps: Sequence[int] | None = None,
+    overlay: OverlayOptions | Mapping[str, Any] | None = None,
+    watermark: str | None = None,
+    c2pa: C2paOptions | Mapping[str, Any] | None = None,
     endpoint_url: str | None = None,
     on_invalid: OnInvalid = "fail",
     columns: Mapping[str, str | None] | None = None,
@@ -207,10 +229,43 @@ def plan(
     from darkroom.api import planning
 
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
-    forming = trajectory, trajectory_prompts, trajectory_steps
-    output = OutputOptions(_text(out), endpoint_url, layout, image_format, quality, provenance, *forming)
+    output = OutputOptions(
+        _text(out), endpoint_url, layout, image_format, quality, provenance,
+        trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
+        **_after_rendering(overlay, watermark, c2pa),
+    )  # fmt: skip
     asked = _request(source, model, settings, output, engine, evaluate, policy)
     return planning.plan(asked, progress or silent, report=_text(report), words=_text(words))
+
+
+@checks_arguments
+def rewrite(
+    prompts: Any,
+    to: str | Path,
+    *,
+    rewrite: Literal["transformers", "openai"] = "transformers",
+    progress: Progress | None = None,
+    to_endpoint_url: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    prompts_endpoint_url: str | None = None,
+    **options: Any,
+) -> "Rewrites":
+    """Let a language model make prompts richer, and write them with their originals as Parquet, a file each of so many
+    rows: prompts for `generate`. What is there already stays; the same call goes on.
+
+    prompts: as in `generate`. to: an empty folder or s3:// address, or one that the same call began.
+    rewrite: "transformers" (a model on this machine) or "openai" (a server with OpenAI's chat completions API).
+    options: those of TransformersRewriteOptions or OpenAIRewriteOptions, such as model="Qwen/Qwen2.5-1.5B-Instruct",
+        num_rewrites=2, advice={"light": ["dawn", "neon"]}, or model="tiny", base_url="http://127.0.0.1:8000/v1".
+
+    Raises DarkroomError, before a prompt is asked about, for what cannot be rewritten as asked.
+    """
+    import_whole("darkroom.api.rewriting")
+    from darkroom.api import rewriting
+
+    source = prompts_of(prompts, "fail", columns, prompts_endpoint_url)
+    chosen = options_of(REWRITES[rewrite], options, "rewrite")
+    return rewriting.rewrite(source, _text(to) or "", chosen, to_endpoint_url, progress or silent)
 
 
 @takes_settings
@@ -459,6 +514,19 @@ def _request(
     ref, sampling = _model_and_sampling(model, settings)
     measured, rules = evaluation_options(evaluate), policy_rules(policy)
     return Request(prompts, ref, sampling, output, engine_options(engine), measured, policy=rules)
+
+
+def _after_rendering(
+    overlay: OverlayOptions | Mapping[str, Any] | None,
+    watermark: str | None,
+    c2pa: C2paOptions | Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Options of output by their names."""
+    return {
+        "overlay": options_of(OverlayOptions, overlay or {}, "overlay"),
+        "watermark": WatermarkOptions(watermark),
+        "c2pa": options_of(C2paOptions, c2pa or {}, "c2pa"),
+    }
 
 
 def _model_and_sampling(model: str | Path | ModelRef, settings: Mapping[str, Any]) -> tuple[ModelRef, dict[str, Value]]:

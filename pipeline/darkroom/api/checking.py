@@ -23,6 +23,7 @@ from darkroom.api.options import (
     PolicyRule,
     not_halved,
 )
+from darkroom.api.overlay_checks import checked_overlay
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
@@ -42,8 +43,16 @@ from darkroom.rendering.schedulers import check_eta
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
+from darkroom.runs.signing import Signing, check_signing
+from darkroom.runs.watermarks import size_fault as mark_fault
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec
 
+_NEWER_DEFAULTS = {
+    "provenance": True,
+    "overlay": "",
+    "watermark": "",
+    "c2pa": False,
+}  # of output; folders' names lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
 
@@ -74,6 +83,10 @@ class Request:
         return int(self.sampling["seed"] or 0)
 
     @property
+    def signing(self) -> Signing | None:
+        return self.output.c2pa.signing(self.output.provenance)
+
+    @property
     def num_images_per_prompt(self) -> int:
         """Of cells that have none of their own."""
         return int(self.sampling["num_images_per_prompt"] or 1)
@@ -88,6 +101,7 @@ class Checked:
     cells: tuple[CheckedCell, ...]
     store: StoreSpec
     said: PromptFindings = field(default_factory=PromptFindings)  # in prompts
+    overlay: str = ""  # text on images, as a run keeps it
     policy: Policy | None = None  # once its scores are checked
 
     @property
@@ -101,7 +115,7 @@ class Checked:
         size = request.engine.batch_size
         return RunInfo(
             prompts=request.prompts.info(self.scan),
-            output=_output_info(request.output),
+            output=_output_info(request.output, self.overlay),
             seed=request.seed,
             num_images_per_prompt=request.num_images_per_prompt,
             shard_size=self.shard_size,
@@ -171,6 +185,8 @@ def check(request: Request, device: str) -> Checked:
     _check_place(request.output)
     if request.prompts.grow and request.output.uri is None:
         raise DarkroomError("prompts.grow=true needs the run that grows; give its folder as output.uri")
+    if signing := request.signing:
+        check_signing(signing)
     if request.halving and request.engine.part:
         raise not_halved(f"engine.part={request.engine.part}")
     find = cache(find_model)  # which digests its weights: once a model, and not once a cell
@@ -182,7 +198,7 @@ def check(request: Request, device: str) -> Checked:
     )
     once = {item.cell.cell_id: item for item in cells}
     for item in once.values():
-        _check_format(request.output.image_format, item.cell.sampling)
+        _check_format(request.output, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
@@ -199,7 +215,8 @@ def check(request: Request, device: str) -> Checked:
         _check_tiled(item, scan)
     check_trajectory(request.output, list(once.values()), scan, bool(request.policy))
     said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
-    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said)
+    overlay = checked_overlay(request.output.overlay, request.prompts.dataset)
+    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said, overlay)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
 
@@ -255,19 +272,31 @@ def _check_tiled(item: CheckedCell, scan: PromptScan) -> None:
         )
 
 
-def _check_format(image_format: str, sampling: Sampling) -> None:
-    fault = size_fault(image_format, sampling.height, sampling.width)
+def _check_format(output: OutputOptions, sampling: Sampling) -> None:
+    fault = size_fault(output.image_format, sampling.height, sampling.width)
     if fault:
-        raise DarkroomError(f"output.image_format={image_format}, {fault}")
+        raise DarkroomError(f"output.image_format={output.image_format}, {fault}")
+    if output.watermark.text is not None and (fault := mark_fault(sampling.height, sampling.width)):
+        raise DarkroomError(f"output.watermark.text={output.watermark.text}, {fault}")
 
 
 # The run ------------------------------------------------------------------------------------------------------------
 
 
-def _output_info(output: OutputOptions) -> OutputInfo:
+def _output_info(output: OutputOptions, overlay: str) -> OutputInfo:
     quality = 0 if output.image_format == "png" else output.quality
-    forming = (output.trajectory_prompts, output.trajectory_steps) if output.trajectory else ()
-    return OutputInfo(output.layout, output.image_format, quality, output.provenance, *forming)
+    steps = output.trajectory_steps if output.trajectory else None
+    return OutputInfo(
+        output.layout,
+        output.image_format,
+        quality,
+        output.provenance,
+        trajectory_prompts=output.trajectory_prompts if output.trajectory else None,
+        trajectory_steps=None if steps is None else tuple(steps),
+        overlay=overlay,
+        watermark=output.watermark.text or "",
+        c2pa=output.c2pa.certificate is not None,
+    )
 
 
 def _folder_name(found: Checked, cell: Cell) -> str:
@@ -275,8 +304,8 @@ def _folder_name(found: Checked, cell: Cell) -> str:
     sweep stays the same when its grid grows. `cell`: the one of a request without a grid."""
     run, kind = found.run_info(), found.request.prompts.kind
     given = {name: value for name, value in vars(run.output).items() if value is not None}
-    output = {name: value for name, value in given.items() if (name, value) != ("provenance", True)}
-    shared: tuple[object, ...] = (run.seed, run.num_images_per_prompt, output)  # without newer defaults than runs are
+    output = {name: value for name, value in given.items() if (name, value) not in _NEWER_DEFAULTS.items()}
+    shared: tuple[object, ...] = (run.seed, run.num_images_per_prompt, output)
     if found.request.policy:
         scoring = found.request.scored_by
         shared += ([each.given for each in found.request.policy], list(scoring.extractors), scoring.clip_convention)

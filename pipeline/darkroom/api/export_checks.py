@@ -68,7 +68,7 @@ def checked_job(
     for address, endpoint in zip(options.others, for_others, strict=True):
         place, cell_id = cell_address(address)
         runs.append((open_run(place, endpoint, "others"), [cell_id] if cell_id else None))
-    target = _target(to, to_endpoint_url or for_to)
+    target = target_of(to, to_endpoint_url or for_to)
     for run, _ in runs:
         check_apart(run.store.spec, target.spec)
     check_free(target)
@@ -140,6 +140,7 @@ def _form(parts: Sequence[Part], options: ExportOptions, dataset: Dataset) -> tu
     quality = 0 if image_format in LOSSLESS else options.quality or own
     cells = {cell_id: info for part in parts for cell_id, info in part.selection.cells.items()}
     names = [part.selection.name for part in parts] if len(parts) > 1 else []
+    encoding = Encoding(image_format, quality, options.size)
     form = Format(
         options.layout,
         image_format,
@@ -148,8 +149,9 @@ def _form(parts: Sequence[Part], options: ExportOptions, dataset: Dataset) -> tu
         tuple(dict.fromkeys(options.scores)),
         cells,
         names,
+        any(output.c2pa and not encoding.applies_to(output) for output in outputs.values()),
     )
-    return form, Encoding(image_format, quality, options.size)
+    return form, encoding
 
 
 def _copies(parts: Sequence[Part], options: ExportOptions) -> Copies:
@@ -197,7 +199,8 @@ def _scale(dataset: Dataset, sources: Sequence[Source]) -> float:
     return sum(len(image.data) for image in images) / max(1, sum(record.bytes or 0 for record in records))
 
 
-def _target(to: str, endpoint_url: str | None) -> Store:
+def target_of(to: str, endpoint_url: str | None) -> Store:
+    """The folder that `to` names. Raises DarkroomError for what can be none."""
     try:
         spec = parse_spec(to, endpoint_url)
     except DarkroomError as error:

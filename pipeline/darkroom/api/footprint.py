@@ -214,6 +214,7 @@ class Footprint:
     shard_size: int
     layout: str
     num_extractors: int = 0  # whose features are made as images are rendered
+    signs: bool = False  # each image has a signed manifest
 
     @property
     def num_shards(self) -> int:
@@ -221,8 +222,8 @@ class Footprint:
 
     @property
     def num_image_objects(self) -> int:
-        """Images, or a container a shard."""
-        return self.num_shards if self.layout in CONTAINERS else self.num_images
+        """Images, or a container a shard; and as many of signed manifests."""
+        return (self.num_shards if self.layout in CONTAINERS else self.num_images) * (1 + self.signs)
 
     @property
     def num_objects(self) -> int:
@@ -239,7 +240,7 @@ class Footprint:
         """What makes fewer objects, where there are many; else empty."""
         if self.num_objects <= MANY_OBJECTS:
             return ""
-        remedies, each = [], 2 + self.num_extractors
+        remedies, each = [], 2 + self.signs + self.num_extractors
         num_shards = self.num_shards
         if self.layout not in CONTAINERS:
             remedies.append(f"output.layout={' or '.join(CONTAINERS)}")
@@ -256,4 +257,5 @@ class Footprint:
 def footprint(found: Checked, shard_size: int) -> Footprint:
     request = found.request
     extractors = request.evaluation.extractors if request.evaluation else ()
-    return Footprint(found.scan.num_rows, found.num_images, shard_size, request.output.layout, len(extractors))
+    signs, layout = request.signing is not None, request.output.layout
+    return Footprint(found.scan.num_rows, found.num_images, shard_size, layout, len(extractors), signs)

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.models import check_place, models_of
-from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.options import C2paOptions, EngineOptions, ModelPlace
 from darkroom.api.policies import run_specs
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
@@ -29,9 +29,10 @@ from darkroom.runs import compaction
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells
 from darkroom.runs.compaction import Compaction, removable_manifests, remove_manifests
-from darkroom.runs.files import IMAGES_PREFIX, TRAJECTORIES_PREFIX, is_image_key
+from darkroom.runs.files import IMAGES_PREFIX, SIDECARS_PREFIX, TRAJECTORIES_PREFIX, is_image_key
 from darkroom.runs.manifest import KEYS, fence_retries
 from darkroom.runs.reading import count_statuses, states
+from darkroom.runs.signing import Signing, check_signing
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
 
@@ -63,9 +64,12 @@ def retry(
     progress: Progress,
     model: ModelPlace = ModelPlace(),  # noqa: B008, frozen
     extractors: Sequence[Any] | None = None,
+    c2pa: C2paOptions = C2paOptions(),  # noqa: B008
 ) -> Retry:
-    """`extractors`: those of the run's policy, where it has one, as `run_specs` asks for them."""
+    """`extractors`: those of the run's policy, where it has one, as `run_specs` asks for them. `c2pa`: what signs, of
+    a run whose images have signed manifests."""
     check_watching(engine, progress)
+    signing = _checked_signing(run, c2pa)
     failed = _failed(run)
     summary = Summary()
     if failed:
@@ -77,11 +81,30 @@ def retry(
         with started(settled_as(engine, run.info)) as ready:
             with told_of_copies(progress):
                 spec = _retry_worker(run, tasks, model, ready.options, ready.device, extractors)
+            spec = replace(spec, signing=signing)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
         progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store))
+
+
+def _checked_signing(run: Run, c2pa: C2paOptions) -> Signing | None:
+    """Raises DarkroomError where new images would not be signed as the others are."""
+    signing = c2pa.signing(bool(run.info.output.provenance))
+    if run.info.output.c2pa and signing is None:
+        raise DarkroomError(
+            f"{run.store.describe()}: its images have signed manifests; give output.c2pa.certificate, and its "
+            "output.c2pa.private_key, or output.c2pa.certificate=test where that was the run's"
+        )
+    if signing and not run.info.output.c2pa:
+        raise DarkroomError(
+            f"output.c2pa.certificate={c2pa.certificate}: the images of {run.store.describe()} have no signed "
+            "manifests; leave it out"
+        )
+    if signing:
+        check_signing(signing)
+    return signing
 
 
 def _failed(run: Run) -> dict[Shard, int]:
@@ -178,8 +201,7 @@ def named_keys(store: Store) -> tuple[set[str], list[Shard]]:
     keys: set[str] = set()
     revisable = []
     for shard, table in read_each(store, columns=[*KEYS, "status"]):
-        for name in KEYS:
-            keys.update(table[name].to_pylist())
+        keys.update(key for name in KEYS for key in table[name].to_pylist())
         if FAILED in table["status"].to_pylist():
             revisable.append(shard)
     return keys, revisable
@@ -209,7 +231,7 @@ def _check_complete(run: Run) -> None:
 
 def _listed(store: Store, older_than_s: float) -> list[ObjectInfo]:
     before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    listed = chain(store.list(IMAGES_PREFIX), store.list(TRAJECTORIES_PREFIX))
+    listed = chain.from_iterable(map(store.list, (IMAGES_PREFIX, SIDECARS_PREFIX, TRAJECTORIES_PREFIX)))
     return [info for info in listed if info.modified <= before]
 
 

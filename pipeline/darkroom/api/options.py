@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from darkroom.api.annotations import check_options, option
@@ -20,6 +21,10 @@ from darkroom.domain.settings import NUM_SEEDS, SETTINGS
 from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
 from darkroom.prompts.reading import FORMATS
 from darkroom.rendering.backends import BACKENDS
+from darkroom.rewriting.questions import INSTRUCTION
+from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
+from darkroom.runs.signing import ENVIRONMENT, TEST, Signing
+from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
 AUTO = "auto"  # a batch size, a shard size, whether a model is compiled, or a backend
@@ -47,6 +52,11 @@ GROW_HELP = (
     "Let a run of some of these rows grow by the others: new ones are rendered and old images kept, in whatever order "
     "rows are."
 )
+
+
+def absolute(path: str) -> str:
+    """Of a file on every worker's machine."""
+    return str(Path(path).expanduser().absolute())
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,115 @@ class ReadingOptions:
 
 
 @dataclass(frozen=True)
+class WatermarkOptions:
+    """An invisible mark in images' pixels."""
+
+    text: str | None = option(
+        None,
+        help="What the mark says: 3 to 8 ASCII characters; null: no mark. Records say of each image whether it is "
+        "found, since it does not hold on flat colours such as white.",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "output.watermark.")
+        if self.text is not None:
+            check_text(self.text)
+
+
+@dataclass(frozen=True)
+class C2paOptions:
+    """What signs a C2PA manifest of each image."""
+
+    certificate: str | None = option(
+        None,
+        is_place=True,
+        help="A PEM file with the certificate and those that lead to its root, on every worker's machine; test: one "
+        "that each worker makes for itself, and nobody trusts. null: no manifests.",
+    )
+    private_key: str | None = option(
+        None,
+        is_place=True,
+        help="The certificate's private key: a PEM file, or env:NAME for what that environment variable holds; read by "
+        "workers, and kept nowhere.",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "output.c2pa.")
+        if "-----BEGIN" in (self.private_key or ""):
+            raise DarkroomError(
+                "output.c2pa.private_key holds a key itself, which commands and logs would keep; name its file, or "
+                "env:NAME"
+            )
+        is_own = self.certificate not in (None, TEST)
+        if self.private_key is not None and not is_own:
+            raise DarkroomError(
+                f"output.c2pa.private_key={self.private_key}: it does nothing without the certificate that it is of; "
+                "give output.c2pa.certificate, or leave it out"
+            )
+        if is_own and self.private_key is None:
+            raise DarkroomError(
+                f"output.c2pa.certificate={self.certificate}: its private key is missing; give "
+                "output.c2pa.private_key, a PEM file or env:NAME"
+            )
+
+    def signing(self, says_prompts: bool) -> Signing | None:
+        """None: nothing is signed."""
+        if self.certificate is None or self.certificate == TEST:
+            return Signing(TEST, says_prompts=says_prompts) if self.certificate else None
+        key = self.private_key or ""
+        key = key if key.startswith(ENVIRONMENT) else absolute(key)  # workers have working folders of their own
+        return Signing(absolute(self.certificate), key, says_prompts)
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """Text that is drawn on images, by columns of their prompts' rows."""
+
+    text: str | None = option(
+        None, help="The column with the text that is drawn on an image; a row without one has none. null: no texts."
+    )
+    font: str | None = option(
+        None, help="The column with a font's file (TrueType or OpenType), which every worker's machine has."
+    )
+    box: str | None = option(
+        None,
+        help="The column with the box that a text is fitted into: left, top, right and bottom as shares of the image, "
+        "or, where one is above 1, in pixels.",
+    )
+    colour: str | None = option(
+        None, help="The column with the text's colour: a name of CSS, #rrggbb, or #rrggbbaa with how opaque it is."
+    )
+    default_font: str | None = option(
+        None, is_place=True, help="The font's file where a row names none; null: Pillow's own, which has ASCII alone."
+    )
+    default_box: str = option("0.05,0.75,0.95,0.95", help="The box where a row gives none.")
+    default_colour: str = option("white", help="The colour where a row gives none.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "output.overlay.")
+        if self.text is None:
+            for each in fields(self):
+                if (value := getattr(self, each.name)) != each.default:
+                    raise DarkroomError(
+                        f"output.overlay.{each.name}={value}: it does nothing without a text; give "
+                        "output.overlay.text, the column that holds it, or leave it out"
+                    )
+        try:
+            read_box(self.default_box)
+            check_colour(self.default_colour)
+        except OverlayFault as fault:
+            raise DarkroomError(f"output.overlay: the default {fault}") from None
+
+    @property
+    def settings(self) -> OverlaySettings | None:
+        """Without the fonts' digests; None: nothing is drawn."""
+        if self.text is None:
+            return None
+        font = None if self.default_font is None else absolute(self.default_font)
+        return OverlaySettings(**{**vars(self), "default_font": font})
+
+
+@dataclass(frozen=True)
 class OutputOptions:
     """Where images go, and as what."""
 
@@ -137,6 +256,9 @@ class OutputOptions:
         help=f"Steps of trajectories, counted from 1, such as [1, 5, 20]; {MOST_STEPS} at most. null: {NUM_STEPS} from "
         "the first to the last.",
     )
+    overlay: OverlayOptions = option(OverlayOptions(), help="Text on images.")  # noqa: RUF009, frozen
+    watermark: WatermarkOptions = option(WatermarkOptions(), help="An invisible mark.")  # noqa: RUF009, frozen
+    c2pa: C2paOptions = option(C2paOptions(), help="Signed manifests.")  # noqa: RUF009, frozen
 
     def __post_init__(self) -> None:
         check_options(self, "output.")
@@ -363,6 +485,98 @@ def _check_resources(num_gpus: float | None, resources: Mapping[str, Any]) -> No
             raise DarkroomError(f"engine.resources: {name} is not one of a cluster's own resources; use {key}")
         if number is None or not 0 < number < MANY:
             raise DarkroomError(f"engine.resources: {name}={amount}; give an amount above 0, such as {{{name}: 1}}")
+
+
+# Rewriting ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewriteOptions:
+    """How prompts are rewritten, whatever does it."""
+
+    model: str = option(
+        is_place=True,
+        help="The language model: a folder in transformers' layout, a hub id or an s3:// address; of openai, its name "
+        "at the server.",
+    )
+    instruction: str = option(INSTRUCTION, help="What the model is told to do with each prompt.")
+    num_rewrites: int = option(1, low=1, high=1000, help="Rewrites of each prompt, each with a seed of its own.")
+    advice: Mapping[str, Any] | None = option(
+        None,
+        is_mapping=True,
+        help="Lists of hints, such as {style: [watercolour, photograph], light: [dawn, neon]}: each rewrite is given "
+        "one of each, drawn by its seed; null: none.",
+    )
+    temperature: float = option(0.7, low=0, high=2, help="How freely words are drawn; 0: the likeliest ones.")
+    top_p: float = option(0.9, low=0.01, high=1, help="Words are drawn of the likeliest, up to this probability.")
+    max_new_tokens: int = option(
+        256, low=1, high=100_000, help="Tokens of an answer; one that has not ended by then is not used."
+    )
+    seed: int = option(0, **SEEDS, help="What each rewrite's own seed is drawn from, with the prompt's text.")
+    shard_size: int = option(256, low=1, high=1_000_000, help="Prompt rows that are written and resumed as one file.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "rewrite.")
+        if has_credentials(self.model):
+            raise credentials_in("rewrite.model")
+        if not self.instruction.strip():
+            raise DarkroomError("rewrite.instruction is empty; say what the model does, or leave it out")
+        _ = self.hints
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        """`advice` as lists of texts."""
+        found = {}
+        for name, values in (self.advice or {}).items():
+            values = [values] if isinstance(values, str) else as_builtin(values)
+            if not isinstance(values, list | tuple) or not values or not all(isinstance(each, str) for each in values):
+                raise DarkroomError(f"rewrite.advice: {name}={values}: give a list of texts, such as [a, b]")
+            found[str(name)] = list(values)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersRewriteOptions(RewriteOptions):
+    """By a language model on this machine."""
+
+    revision: str | None = option(None, help=SETTINGS["revision"].help)
+    dtype: str = option(
+        "auto",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        help="Numbers that the model computes with; auto: float32 on a CPU, as stored elsewhere.",
+    )
+    trust_remote_code: bool = option(False, help=SETTINGS["trust_remote_code"].help)
+    device: str = option("auto", choices=DEVICES, help=DEVICE_HELP)
+    batch_size: int = option(8, low=1, high=4096, help="Prompts in every call of the model.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAIRewriteOptions(RewriteOptions):
+    """By a server with OpenAI's chat completions API."""
+
+    base_url: str = option(help="Address of the API, such as http://127.0.0.1:8000/v1.")
+    key_variable: str | None = option(
+        None, help="The environment variable that holds the key, such as OPENAI_API_KEY; null: none is sent."
+    )
+    parameters: Sequence[str] = option(
+        ("temperature", "top_p", "max_tokens", "seed"),
+        help="Which of temperature, top_p, max_tokens, max_completion_tokens and seed the server takes; seeds are "
+        "passed on, and what they promise is the server's affair.",
+    )
+    concurrency: int = option(8, low=1, high=1024, help="Prompts that are asked about at once.")
+    timeout_s: float = option(120.0, low=1, high=86_400, help="Seconds to wait for an answer.")
+    max_attempts: int = option(
+        6, low=1, high=100, help="Tries at an answer while the server is busy, failing or silent."
+    )
+
+
+REWRITES: Mapping[str, Any] = {
+    "transformers": TransformersRewriteOptions,
+    "openai": OpenAIRewriteOptions,
+}
+
+
+# Measuring ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ class RenderJob:
             options.batch_timeout_s,
             options.profile,
             compiled,
+            signing=self.found.request.signing,
         )
 
     def opened(self) -> Run:

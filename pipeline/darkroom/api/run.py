@@ -78,6 +78,11 @@ class RunStatus:
         return sum(cell.num_truncated for cell in self.cells.values())
 
     @property
+    def num_unmarked(self) -> int:
+        """Images in whose file the run's watermark is not found."""
+        return sum(cell.num_unmarked for cell in self.cells.values())
+
+    @property
     def by_status(self) -> Counter[str]:
         """Records by `domain.records`' words: ok, failed, ..."""
         return sum((cell.by_status for cell in self.cells.values()), Counter())

@@ -5,10 +5,11 @@ trusted: a model's own code runs only where the call says so.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, Sample
@@ -33,13 +34,28 @@ from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import CONTENT_TYPES, decode, pixels_digest
-from darkroom.runs.images import StoredObject, image_bytes, stored_objects
+from darkroom.runs.finishing import finish
+from darkroom.runs.images import (
+    StoredObject,
+    image_bytes,
+    signed_records,
+    stored_files,
+    stored_objects,
+    stored_sidecars,
+)
 from darkroom.runs.layouts import as_rendered, encode_image, encode_trajectory
+from darkroom.runs.overlays import Overlay
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
+from darkroom.runs.signing import ReadManifest, read_manifest
 from darkroom.runs.trajectories import StoredTrajectory, is_recorded, recorded_trajectories, stored_trajectories
-from darkroom.storage.store import Store
+from darkroom.runs.watermarks import FOUND
+from darkroom.storage.store import Store, prefetched
 
-_AT_ONCE = 64  # images held in memory while they are repaired
+_AT_ONCE = 64  # images held in memory while they are repaired, or read with their signed manifests
+_SIGNED_ONCE = (
+    ": no signature can be made again; put it back from a copy, or remove the shard's file in metadata/ and give the "
+    "command that made the run again, which signs the shard's images anew"
+)
 
 
 @dataclass(frozen=True)
@@ -69,16 +85,51 @@ class StoredCheck:
     num_damaged: int
     num_trajectories: int = 0
     num_trajectories_damaged: int = 0
+    num_sidecars: int = 0  # signed manifests ...
+    num_sidecars_damaged: int = 0  # ... and those that are not what was stored
+
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self.num_damaged or self.num_trajectories_damaged or self.num_sidecars_damaged)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signed, by the certificate."""
+
+    name: str
+    is_trusted: bool  # by the roots that were given
+
+
+@dataclass(frozen=True)
+class ManifestCheck:
+    """What the signed manifests of all images came to."""
+
+    num_images: int
+    signers: Counter[Signer]  # images of each, whose manifests hold
+
+    @property
+    def num_valid(self) -> int:
+        return self.signers.total()
+
+    @property
+    def num_trusted(self) -> int:
+        return sum(count for signer, count in self.signers.items() if signer.is_trusted)
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of images, and of trajectories, that were not what their records say."""
+    """What became of images, of trajectories, and of signed manifests, that were not what their records say."""
 
     num_damaged: int
     num_left: int  # that are as they were
     num_trajectories_damaged: int = 0
     num_trajectories_left: int = 0
+    num_sidecars_left: int = 0  # all of those that are damaged: no signature can be made again
+
+    @property
+    def is_left(self) -> bool:
+        return bool(self.num_left or self.num_trajectories_left or self.num_sidecars_left)
 
 
 def verify(
@@ -121,7 +172,8 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
         for image_id, reason in item.damages.items():
             progress(ImageDamaged(image_id, run.store.describe(item.key), reason))
     faults = [item.fault for item in _told_trajectories(run, progress)]
-    return StoredCheck(num_images, num_damaged, len(faults), len([*filter(None, faults)]))
+    trajectories = len(faults), len([*filter(None, faults)])
+    return StoredCheck(num_images, num_damaged, *trajectories, *_told_sidecars(run, progress))
 
 
 def _told_trajectories(run: Run, progress: Progress) -> Iterator[StoredTrajectory]:
@@ -130,6 +182,65 @@ def _told_trajectories(run: Run, progress: Progress) -> Iterator[StoredTrajector
         if item.fault:
             progress(ImageDamaged(item.record.image_id, run.store.describe(item.key), f"its trajectory: {item.fault}"))
         yield item
+
+
+def _told_sidecars(run: Run, progress: Progress, remedy: str = "") -> tuple[int, int]:
+    """(signed manifests that there should be, those that are not what was stored); each of these is told."""
+    num_sidecars = num_damaged = 0
+    for records in signed_records(run.store) if run.info.output.c2pa else ():
+        num_sidecars += len(records)
+        for sidecar in filter(lambda each: each.fault, stored_sidecars(run.store, records)):
+            num_damaged += 1
+            place = run.store.describe(sidecar.record.c2pa_key or sidecar.record.key or "")
+            progress(ImageDamaged(sidecar.record.image_id, place, f"{sidecar.fault}{remedy}"))
+    return num_sidecars, num_damaged
+
+
+def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = None) -> ManifestCheck:
+    """Read every signed manifest and hold it against its image; nothing is rendered.
+
+    `trust_anchors`: a PEM file of roots. Raises DarkroomError for a run without signed manifests.
+    """
+    if not run.info.output.c2pa:
+        raise DarkroomError(
+            f"{run.store.describe()}: its images have no signed manifests; a run has them that begins with "
+            "output.c2pa.certificate"
+        )
+    anchors = _anchors(trust_anchors)
+    num_images, signers = 0, Counter[Signer]()
+    portions = (records[at : at + _AT_ONCE] for records in signed_records(run.store)
+                for at in range(0, len(records), _AT_ONCE))  # fmt: skip
+    for found in prefetched(portions, lambda records: _read_manifests(run, records, anchors)):
+        for record, read in found:
+            num_images += 1
+            if read.fault:
+                place = run.store.describe(record.c2pa_key or record.key or "")
+                progress(ImageDamaged(record.image_id, place, read.fault))
+            else:
+                signers[Signer(read.signer, read.is_trusted)] += 1
+    return ManifestCheck(num_images, signers)
+
+
+def _anchors(path: str | None) -> str | None:
+    try:
+        return None if path is None else Path(path).expanduser().read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise DarkroomError(
+            f"trust_anchors={path}: cannot be read ({first_line(error)}); give a PEM file of root certificates"
+        ) from error
+
+
+def _read_manifests(run: Run, records: Sequence[Record], anchors: str | None) -> list[tuple[Record, ReadManifest]]:
+    """Each record with what its manifest says; an image that is not what was committed is the fault where it is."""
+    found = []
+    files, sidecars = stored_files(run.store, records), stored_sidecars(run.store, records)
+    for file, sidecar in zip(files, sidecars, strict=True):
+        if fault := file.fault or sidecar.fault:
+            read = ReadManifest("", False, fault)
+        else:
+            read = read_manifest(sidecar.data, file.data, run.info.output.image_format, anchors)
+        found.append((file.record, read))
+    return found
 
 
 def repair(
@@ -154,7 +265,8 @@ def repair(
             for image_id in item.damages:
                 place, reason = run.store.describe(item.key), left.get(image_id, "")
                 progress(ImageDamaged(image_id, place, reason, is_repaired=image_id not in left))
-    return Repair(num_damaged, num_left, *_repair_trajectories(run, rerenderer, progress))
+    _, num_sidecars = _told_sidecars(run, progress, _SIGNED_ONCE)
+    return Repair(num_damaged, num_left, *_repair_trajectories(run, rerenderer, progress), num_sidecars)
 
 
 def _repair_trajectories(run: Run, rerenderer: "Rerenderer", progress: Progress) -> tuple[int, int]:
@@ -280,10 +392,14 @@ class Rerenderer:
         request = as_rendered(sample, image.pixels).request
         # An older record's file says nothing of its scheduler's options.
         scheduler = image.scheduler if record.scheduler_config else None
-        file = encode_image(request, image.pixels, model, self._run.info.output, scheduler)
-        found = image.trajectory
+        overlay = Overlay.of_text(record.overlay) if record.overlay else None
+        output, found = self._run.info.output, image.trajectory
+        mark = output.watermark if record.watermark == FOUND else ""
+        made = finish(
+            image.pixels, overlay, mark, lambda pixels: encode_image(request, pixels, model, output, scheduler)
+        )
         forming = encode_trajectory(found.pixels, steps_text(found.steps)) if found else None
-        return Rerendered(file.data, pixels_digest(image.pixels), forming)
+        return Rerendered(made.file.data, pixels_digest(image.pixels), forming)
 
     def _load(self, how: _How) -> Renderer:
         """By torch where OpenVINO is not at hand, which `_tell_how` says."""

@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 # In the order in which an image passes them. The indented ones are parts of `render`.
-STAGES = ("load", "read", "render", "  text", "  denoise", "  decode", "  copy", "features", "encode", "put", "commit")
+STAGES = (
+    "load",
+    "read",
+    "render",
+    "  text",
+    "  denoise",
+    "  decode",
+    "  copy",
+    "features",
+    "encode",
+    "sign",
+    "put",
+    "commit",
+)
 _NAMES = frozenset(stage.strip() for stage in STAGES)
 _SAY_AFTER_S, _SAY_EVERY_S = 1.0, 10.0
 

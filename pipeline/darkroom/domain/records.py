@@ -188,6 +188,12 @@ class Record:
     trajectory_sha256: str | None = None
     trajectory_bytes: int | None = None
     trajectory_steps: str | None = None  # ... with these steps as columns: JSON, as `trajectories.steps_text` makes it
+    overlay: str | None = None  # text that was drawn on it after rendering: JSON; None: none
+    watermark: str | None = None  # whether its file holds the run's mark: found, or not found and none is in it
+    stored_pixels_sha256: str | None = None  # of the pixels that were encoded, where these are not those as rendered
+    c2pa_key: str | None = None  # object that holds the image's signed manifest; None: it has none
+    c2pa_sha256: str | None = None  # of that manifest ...
+    c2pa_bytes: int | None = None  # ... and its size
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -23,7 +23,7 @@ from darkroom.domain.policy import (
     verdict,
 )
 from darkroom.domain.records import Sample
-from darkroom.engine.outcomes import Outcome
+from darkroom.engine.outcomes import Outcome, without_image
 from darkroom.evaluation.reference_free import image_clip_scores
 from darkroom.runs.features import ShardFeatures, joined_features
 
@@ -72,7 +72,7 @@ class Draw:
         if outcome.encoded is None:
             self.end = replace(outcome, rejected=tuple(self._rejected))
         elif isinstance(scores, str):
-            self.end = replace(_without_image(outcome, f"policy: {scores}"), rejected=tuple(self._rejected))
+            self.end = replace(without_image(outcome, f"policy: {scores}"), rejected=tuple(self._rejected))
         else:
             self._judge(outcome, scores)
 
@@ -103,7 +103,7 @@ class Draw:
     def _drop(self, outcome: Outcome, reason: str) -> None:
         """Its record is called by the draw's first image."""
         first = self._resample(self._sample, self._number)
-        dropped = replace(_without_image(outcome, reason), sample=first, is_dropped=True, scores=None)
+        dropped = replace(without_image(outcome, reason), sample=first, is_dropped=True, scores=None)
         self.end, self._nearest = replace(dropped, render_s=None, cost=None, rejected=tuple(self._rejected)), None
 
 
@@ -111,10 +111,6 @@ def _nearer(policy: Policy, held: Scored, made: Scored) -> bool:
     assert not isinstance(held.scores, str)
     assert not isinstance(made.scores, str)
     return nearest(policy, [held.scores, made.scores]) == 1
-
-
-def _without_image(outcome: Outcome, error: str) -> Outcome:
-    return replace(outcome, error=error, encoded=None, encode_s=None, pixels_sha256=None)
 
 
 def rejected(outcome: Outcome, scores: Scores, reason: str) -> Rejected:
@@ -149,7 +145,7 @@ def _best_of(ends: Sequence[Outcome], num_places: int, best: Best) -> list[Outco
     if len(there) < num_places and failed:
         return [
             replace(
-                _without_image(end, failed[0].error or ""), is_filtered=False, is_dropped=False, scores=None, reason=""
+                without_image(end, failed[0].error or ""), is_filtered=False, is_dropped=False, scores=None, reason=""
             )
             for end in ends[:num_places]
         ]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from darkroom import __version__
 from darkroom.domain.adapters import parts_used
-from darkroom.domain.errors import redacted
+from darkroom.domain.errors import first_line, redacted
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.policy import Rejected, Scores, rejected_text, scores_text
 from darkroom.domain.progress import OFF, Profile
@@ -25,6 +25,7 @@ from darkroom.domain.trajectories import steps_text
 from darkroom.engine.extraction import InlineFeatures
 from darkroom.rendering.renderer import RenderedImage, RendererInfo, Trajectory
 from darkroom.runs.encoding import EncodedImage, pixels_digest
+from darkroom.runs.finishing import finish
 from darkroom.runs.layouts import (
     CONTAINERS,
     Placed,
@@ -33,9 +34,13 @@ from darkroom.runs.layouts import (
     encode_trajectory,
     place_container,
     place_image,
+    place_sidecar,
+    place_sidecars,
     place_trajectory,
 )
+from darkroom.runs.overlays import Overlay
 from darkroom.runs.run import OutputInfo
+from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
 
 _NUM_THREADS = 8
@@ -67,6 +72,12 @@ class Outcome:
     is_dropped: bool = False  # by the policy
     trajectory: Placed | None = None  # how it formed
     trajectory_steps: str | None = None  # and at which steps, as JSON
+    overlay: str | None = None  # JSON
+    watermark: str | None = None
+    stored_pixels_sha256: str | None = None
+    edits: Sequence[str] = ()  # what was done to it after it was rendered, by the names of `signing.EDITS`
+    sidecar: bytes | None = None  # a signed manifest that still has to be placed
+    signed: Placed | None = None  # and where it lies
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Destination:
     model: ModelIdentity
     suffix: str = ""  # of the names of what is stored
     features: InlineFeatures | None = None  # where they are made as images are encoded
+    overlays: Mapping[int, Overlay] = field(default_factory=dict)  # row -> text that is drawn on its images
     is_held: bool = False  # images are placed later, once they are chosen
 
 
@@ -89,12 +101,14 @@ class EncoderPool:
         batch_size: int,
         check_not_stopped: Callable[[], None] = lambda: None,
         profile: Profile = OFF,
+        signer: ManifestSigner | None = None,
     ) -> None:
         """`check_not_stopped` raises where the worker was asked to stop, so that no thread waits for room in vain."""
         self._store = store
         self._output = output
         self._check_not_stopped = check_not_stopped
         self._profile = profile
+        self._signer = signer
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "encode")
         self._room = threading.BoundedSemaphore(_PENDING_BATCHES * batch_size)
 
@@ -113,38 +127,53 @@ class EncoderPool:
     def _finish(
         self, sample: Sample, image: RenderedImage, render_s: float, where: Destination, ready_s: float
     ) -> Outcome:
-        """Encode one image and, where it is an object of its own, store it."""
+        """Encode one image and, unless it is held, sign it and, where it is an object of its own, store it."""
         outcome = Outcome(sample, image.truncated, render_s=render_s, batch_size=image.batch_size)
         outcome = replace(outcome, is_filtered=image.is_filtered, cost=image.cost, notes=image.notes)
         outcome = replace(outcome, scheduler=image.scheduler)
         if image.pixels is None:
             return replace(outcome, error=image.error or "no pixels")
         sample = as_rendered(sample, image.pixels)
+        overlay = where.overlays.get(sample.row.row)
         started = time.perf_counter()
         try:
             with self._profile.span("encode", ready_s):
-                encoded = encode_image(sample.request, image.pixels, where.model, self._output, image.scheduler)
+                finished = finish(
+                    image.pixels,
+                    overlay,
+                    self._output.watermark,
+                    lambda pixels: encode_image(sample.request, pixels, where.model, self._output, image.scheduler),
+                )
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started
         outcome = replace(outcome, sample=sample, encode_s=encode_s, pixels_sha256=pixels_digest(image.pixels))
+        outcome = replace(outcome, overlay=overlay.to_text() if overlay else None, stored_pixels_sha256=finished.sha256)
+        outcome = replace(outcome, watermark=finished.watermark, edits=finished.edits)
         if image.trajectory:
             outcome = self._with_trajectory(outcome, image.trajectory, where.suffix)
         if where.features:
-            where.features.add(encoded, sample.request.read_prompt.text, image.pixels)
-        outcome = replace(outcome, encoded=encoded)
+            where.features.add(finished.file, sample.request.read_prompt.text, finished.pixels)
+        outcome = replace(outcome, encoded=finished.file)
         return outcome if where.is_held else self._placed(outcome, where.suffix)
 
     def place(self, outcome: Outcome, suffix: str) -> Future[Outcome]:
-        """Store an image that was held, where it is an object of its own."""
+        """Sign and store an image that was held, where it is an object of its own."""
         return self._threads.submit(self._placed, outcome, suffix)
 
     def _placed(self, outcome: Outcome, suffix: str) -> Outcome:
-        if outcome.encoded is None or self._output.layout in CONTAINERS:
+        if outcome.encoded is None:
             return outcome
+        try:
+            sidecar = self._signed(outcome.encoded, outcome.edits)
+        except Exception as error:  # of a library of its own kinds of errors
+            return without_image(outcome, f"not signed: {first_line(error)}")
+        if self._output.layout in CONTAINERS:
+            return replace(outcome, sidecar=sidecar)
         with self._profile.span("put"):
             placed = place_image(self._store, outcome.encoded, self._output.image_format, suffix)
-        return replace(outcome, encoded=None, placed=placed)
+            signed = place_sidecar(self._store, placed.key, sidecar) if sidecar else None
+        return replace(outcome, encoded=None, placed=placed, signed=signed)
 
     def _with_trajectory(self, outcome: Outcome, trajectory: Trajectory, suffix: str) -> Outcome:
         steps = steps_text(trajectory.steps)
@@ -152,6 +181,20 @@ class EncoderPool:
         with self._profile.span("put"):
             placed = place_trajectory(self._store, outcome.sample.request.image_id, data, suffix)
         return replace(outcome, trajectory=placed, trajectory_steps=steps)
+
+    def _signed(self, encoded: EncodedImage, edits: Sequence[str]) -> bytes | None:
+        """None where nothing is signed."""
+        if self._signer is None:
+            return None
+        with self._profile.span("sign"):
+            return self._signer.sign(encoded, self._output.image_format, edits)
+
+
+def without_image(outcome: Outcome, error: str) -> Outcome:
+    """One whose image is not kept, and why: nothing is said of the image."""
+    kept = Outcome(outcome.sample, outcome.truncated, error, render_s=outcome.render_s, batch_size=outcome.batch_size)
+    told = replace(kept, notes=outcome.notes, scheduler=outcome.scheduler, cost=outcome.cost)
+    return replace(told, is_filtered=outcome.is_filtered, rejected=outcome.rejected, is_dropped=outcome.is_dropped)
 
 
 def put_container(
@@ -162,14 +205,20 @@ def put_container(
     if layout is None:
         return list(outcomes)
     images = [outcome.encoded for outcome in outcomes if outcome.encoded]
+    sidecars = {outcome.sample.request.image_id: outcome.sidecar for outcome in outcomes if outcome.sidecar}
     with profile.span("put"):
         places: Mapping[str, Placed] = place_container(store, layout, name, images) if images else {}
-    return [replace(outcome, encoded=None, placed=places.get(outcome.sample.request.image_id)) for outcome in outcomes]
+        signed: Mapping[str, Placed] = place_sidecars(store, name, sidecars) if sidecars else {}
+    return [
+        replace(outcome, encoded=None, sidecar=None, placed=places.get(image_id), signed=signed.get(image_id))
+        for outcome in outcomes
+        for image_id in [outcome.sample.request.image_id]
+    ]
 
 
 def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:
     """What lay in the way of an attempt's objects: its shard is committed, so nothing can name that now."""
-    placed = [each for outcome in outcomes for each in (outcome.placed, outcome.trajectory) if each]
+    placed = [each for outcome in outcomes for each in (outcome.placed, outcome.signed, outcome.trajectory) if each]
     store.delete({place.superseded for place in placed if place.superseded})
 
 
@@ -240,6 +289,12 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         trajectory_sha256=trajectory.sha256 if trajectory else None,
         trajectory_bytes=trajectory.size_bytes if trajectory else None,
         trajectory_steps=outcome.trajectory_steps,
+        overlay=outcome.overlay,
+        watermark=outcome.watermark,
+        stored_pixels_sha256=outcome.stored_pixels_sha256,
+        c2pa_key=outcome.signed.key if outcome.signed else None,
+        c2pa_sha256=outcome.signed.sha256 if outcome.signed else None,
+        c2pa_bytes=outcome.signed.size_bytes if outcome.signed else None,
     )
 
 

@@ -10,16 +10,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from itertools import product
 
-import pyarrow as pa
-
 from darkroom.domain.axis_values import axis_values
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, digest, planned_shard
-from darkroom.domain.records import PromptRow
 from darkroom.domain.setting_values import as_said
 from darkroom.domain.settings import SETTINGS, Value
 from darkroom.engine.tasks import ShardTask
 from darkroom.prompts.dataset import PromptBlock
+from darkroom.prompts.windows import RowWindow
 
 Settings = Mapping[str, Value]
 _LEAST_SHARD = 64  # prompt rows
@@ -156,37 +154,11 @@ def shard_tasks(
     One pass, in the memory of one shard and one block; rows before the first shard are not read where the format
     can skip them.
     """
-    window: _Window | None = None
+    window: RowWindow | None = None
     for planned in shards:
-        window = window or _Window(blocks(planned.start))
+        window = window or RowWindow(blocks(planned.start))
         rows, extras = window.rows(planned.start, planned.stop)
         yield ShardTask(planned, cells[planned.cell_id], tuple(rows), extras)
-
-
-class _Window:
-    """The part of a stream of blocks that the current shard can see."""
-
-    def __init__(self, blocks: Iterator[PromptBlock]) -> None:
-        self._blocks = blocks
-        self._held: list[PromptBlock] = []
-
-    def rows(self, start: int, stop: int) -> tuple[list[PromptRow], pa.Table]:
-        self._held = [block for block in self._held if _stop(block) > start]
-        while not self._held or _stop(self._held[-1]) < stop:
-            block = next(self._blocks)
-            if _stop(block) > start:
-                self._held.append(block)
-        parts = [_cut(block, start, stop) for block in self._held if block.start < stop]
-        return [row for part in parts for row in part.rows], pa.concat_tables(part.extras for part in parts)
-
-
-def _stop(block: PromptBlock) -> int:
-    return block.start + len(block.rows)
-
-
-def _cut(block: PromptBlock, start: int, stop: int) -> PromptBlock:
-    first, last = max(start - block.start, 0), min(stop - block.start, len(block.rows))
-    return PromptBlock(block.start + first, block.rows[first:last], block.extras.slice(first, last - first))
 
 
 # Successive halving (Jamieson and Talwalkar 2016): how much of each round, and which cells go on ---------------------

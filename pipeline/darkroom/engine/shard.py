@@ -23,8 +23,11 @@ from darkroom.runs import manifest
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.files import manifest_key
 from darkroom.runs.manifest import extra_columns, to_records, to_table
+from darkroom.runs.overlays import Overlay, OverlayFault, OverlaySettings, check_fits, overlay_of, rows_read
 from darkroom.runs.reading import recorded_sample
 from darkroom.runs.run import OutputInfo, RunInfo, to_metadata
+from darkroom.runs.watermarks import NOT_FOUND
+from darkroom.runs.watermarks import size_fault as mark_fault
 from darkroom.storage.store import NotFound, Store
 
 
@@ -147,10 +150,30 @@ def _revise(
     return True
 
 
-def fault(sample: Sample, image_format: str) -> str | None:
-    """Why a sample is not worth rendering: its row is invalid, or no file of the run's format could hold it."""
-    sampling = sample.request.sampling
-    return sample.row.error or size_fault(image_format, sampling.height, sampling.width)
+def fault(sample: Sample, output: OutputInfo) -> str | None:
+    """Why a sample is not worth rendering: its row is invalid, or no file of the run could hold it, or its mark."""
+    height, width = sample.request.sampling.height, sample.request.sampling.width
+    unmarked = mark_fault(height, width) if output.watermark else None
+    return sample.row.error or size_fault(output.image_format, height, width) or unmarked
+
+
+def overlays(work: ShardWork, output: OutputInfo) -> tuple[dict[int, Overlay], dict[int, str]]:
+    """Texts that are drawn on the shard's images, and why some cannot be; by row, since a policy makes further images
+    of a row, and all of these have its text."""
+    if not output.overlay:
+        return {}, {}
+    settings, found, faults = OverlaySettings.of_text(output.overlay), dict[int, Overlay](), dict[int, str]()
+    rows = rows_read(settings, [sample.row for sample in work.samples], work.extras)
+    for sample, row in zip(work.samples, rows, strict=True):
+        sampling, place = sample.request.sampling, sample.row.row
+        try:
+            overlay = overlay_of(row, settings)
+            if overlay:
+                found[place] = overlay
+                check_fits(overlay, sampling.height, sampling.width)
+        except OverlayFault as error:
+            faults[place] = f"overlay: {error}"
+    return found, faults
 
 
 def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) -> ShardReport:
@@ -161,13 +184,16 @@ def report(records: Sequence[Record], wanted: Sequence[Sample], is_first: bool) 
     return ShardReport(
         num_ok=len(records) - len(failed),
         num_failed=len(failed),
-        num_bytes=sum((record.bytes or 0) + (record.trajectory_bytes or 0) for record in records),
+        num_bytes=sum(
+            (record.bytes or 0) + (record.trajectory_bytes or 0) + (record.c2pa_bytes or 0) for record in records
+        ),
         render_s=sum(seconds),
         wall_s=0.0,
         is_first=is_first,
         num_invalid=sum(record.status == INVALID for record in records),
         num_filtered=sum(record.status == FILTERED for record in records),
         rejected=dict(Counter(each.reason for each in rejected)),
+        num_unmarked=sum(record.watermark == NOT_FOUND for record in records),
         cost=math.fsum(record.render_cost or 0.0 for record in records),
         errors=tuple(f"row {record.row}: {record.error}" for record in failed[:3]),
         resized=tuple(_resized(records, wanted)),

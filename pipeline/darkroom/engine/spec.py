@@ -26,6 +26,7 @@ from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
+from darkroom.runs.signing import ManifestSigner, Signing
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store, StoreSpec, open_store
 
@@ -52,6 +53,7 @@ class WorkerSpec:
     profile: bool = False  # measure the stages
     compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
     name: str = "local"  # of the worker, as records and messages call it
+    signing: Signing | None = None  # what images' manifests are signed with; None: they have none
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
@@ -62,7 +64,10 @@ class WorkerSpec:
         load = partial(self._load, profile)
         artifacts = CompileArtifacts(self.renderers[0].device, self.compiled) if self.renderers[0].compile else None
         new = artifacts.new if artifacts else None
-        worker = Worker(self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, new, self.name)
+        signer = ManifestSigner(self.signing) if self.signing else None
+        worker = Worker(
+            self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, new, self.name, signer
+        )
         prefetch([spec.model for spec in self.renderers[1:]])
         return worker
 

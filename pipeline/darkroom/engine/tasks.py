@@ -90,6 +90,7 @@ class ShardReport:
     is_first: bool = True  # False: another attempt had committed the shard already, and its records stand
     num_invalid: int = 0  # of those that failed: rows of which no image was wanted
     num_filtered: int = 0  # of those that failed: refused by a policy
+    num_unmarked: int = 0  # images in whose file the run's watermark is not found
     rejected: Mapping[str, int] = field(default_factory=dict)  # why images were not kept by the run's policy -> so many
     cost: float = 0.0  # of its images, where their renderer has a price
     errors: tuple[str, ...] = field(default=())  # reasons of the first few failed records
@@ -229,6 +230,7 @@ class Summary:
     num_failed: int = 0  # records whose status is not ok
     num_invalid: int = 0  # of these, rows of which no image was wanted
     num_filtered: int = 0  # of these, refused by a policy
+    num_unmarked: int = 0  # images in whose file the run's watermark is not found
     rejected: Counter[str] = field(default_factory=Counter)  # why images were not kept by the run's policy
     cost: float = 0.0  # of images, where their renderer has a price
     num_bytes: int = 0
@@ -252,6 +254,7 @@ class Summary:
                 self.num_invalid += report.num_invalid
                 self.num_filtered += report.num_filtered
                 self.rejected.update(report.rejected)
+                self.num_unmarked += report.num_unmarked
                 self.cost += report.cost
                 self.num_bytes += report.num_bytes
                 self.num_shards += 1

@@ -38,12 +38,14 @@ from darkroom.engine.outcomes import (
     record,
     remove_superseded,
 )
-from darkroom.engine.shard import ShardWork, fault, fresh_shard, report, retried_shard
+from darkroom.engine.shard import ShardWork, fault, fresh_shard, overlays, report, retried_shard
 from darkroom.engine.tasks import ExportTask, FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, start_scorers
 from darkroom.rendering.renderer import Compiled, RendererInfo
 from darkroom.runs.features import ShardFeatures, joined_features, put_features
+from darkroom.runs.overlays import Overlay
 from darkroom.runs.run import RunInfo
+from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
 
 Made = tuple[
@@ -65,6 +67,7 @@ class Worker:
         profile: Profile = OFF,
         new_compiled: Callable[[], Compiled | None] | None = None,
         name: str = "local",
+        signer: ManifestSigner | None = None,
     ) -> None:
         """`first` is the model to load at once; with extractors, a fresh shard's features are made as it is rendered.
 
@@ -96,7 +99,7 @@ class Worker:
         here = [each for each in self._extractors if not has_process(each)]
         lanes = Lane(self._device, here), Lane(self._scoring, elsewhere)
         self._lanes = [lane for lane in lanes if lane.extractors]
-        self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile)
+        self._encoders = EncoderPool(store, run.output, batch_size, self._device.check_not_stopped, profile, signer)
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
@@ -118,15 +121,16 @@ class Worker:
         `engine/planning.py` has read its prompt rows; readers of the run see the shard once its manifest is there.
         """
         # Read. One sample an image; where one cannot be rendered, the reason becomes its record.
-        image_format = self._run.output.image_format
-        faults = [fault(sample, image_format) for sample in work.samples]
+        output = self._run.output
+        drawn, undrawn = overlays(work, output)
+        faults = [fault(sample, output) or undrawn.get(sample.row.row) for sample in work.samples]
         wanted = zip(work.samples, work.places, faults, strict=True)
         renderable = [(sample, place) for sample, place, reason in wanted if not reason]
 
         # Render, encode and put; under a policy image by image as they are chosen.
         make = self._made if self._run.policy is None else self._chosen
         with self._counted(work.cell.model.base):
-            info, made, features_of = make(work, renderable)
+            info, made, features_of = make(work, renderable, drawn)
 
         # Gather. One outcome a sample, in order; in some layouts all images are one object, put here.
         ends = iter(made)
@@ -153,14 +157,14 @@ class Worker:
             remove_superseded(self._store, outcomes)
         return report(records, work.samples, is_first)
 
-    def _made(self, work: ShardWork, places: Sequence[Wanted]) -> Made:
-        """The image of each place."""
+    def _made(self, work: ShardWork, places: Sequence[Wanted], drawn: Mapping[int, Overlay]) -> Made:
+        """The image of each place. `drawn`: texts on images, by row."""
         wanted = [sample for sample, _ in places]
         features = self._inline_features(work, wanted) if work.puts_features else None
-        info, made = self._batches(work, wanted, Destination(work.cell.model, work.suffix, features))
+        info, made = self._batches(work, wanted, Destination(work.cell.model, work.suffix, features, drawn))
         return info, made, features.of if features else lambda _: {}
 
-    def _chosen(self, work: ShardWork, places: Sequence[Wanted]) -> Made:
+    def _chosen(self, work: ShardWork, places: Sequence[Wanted], drawn: Mapping[int, Overlay]) -> Made:
         """The image of each place that the run's policy keeps, of as many rounds of images as that takes."""
         policy = self._run.policy
         assert policy is not None
@@ -169,7 +173,7 @@ class Worker:
         ends: list[Future[Outcome]] = []
         found: dict[str, list[ShardFeatures]] = {}
         with ExitStack() as turn:
-            make = partial(self._looked_at, work, turn)
+            make = partial(self._looked_at, work, drawn, turn)
             for kept, features in chosen(policy, places, resample, make, info.batch_size):
                 ends += [self._encoders.place(outcome, work.suffix) for outcome in kept]
                 for extractor_id, part in features.items():
@@ -180,12 +184,12 @@ class Worker:
         return info, made, lambda stored: {each: in_order(features, stored) for each, features in joined.items()}
 
     def _looked_at(
-        self, work: ShardWork, turn: ExitStack, wanted: Sequence[Sample]
+        self, work: ShardWork, drawn: Mapping[int, Overlay], turn: ExitStack, wanted: Sequence[Sample]
     ) -> tuple[list[Outcome], dict[str, ShardFeatures]]:
         """Images that are encoded and not yet put, in order, and what the extractors make of those that are there."""
         features = self._inline_features(work, wanted)
         assert features is not None, "a policy without extractors"
-        where = Destination(work.cell.model, work.suffix, features, is_held=True)
+        where = Destination(work.cell.model, work.suffix, features, drawn, is_held=True)
         _, outcomes = self._batches(work, wanted, where, turn)
         with self._doing.at("scoring images"):
             return outcomes, features.of(digests(wanted, outcomes))

@@ -17,6 +17,7 @@ from darkroom.evaluation.tables import Table, arrow, interval, markdown_table, n
 from darkroom.exporting.about import Card, CardRun, citation, description, run_names
 from darkroom.exporting.card_header import header
 from darkroom.exporting.copies import EMBEDDING, ID, PIXELS
+from darkroom.exporting.shards import SIDECARS
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.summary import markdown
 from darkroom.runs.commands import called_by_name
@@ -44,13 +45,23 @@ _ABOUT = {
     "row": "of the prompts, from 0",
     "cell_id": "which settings it was made with: the table below",
     "sha256": "of the image's file",
-    "pixels_sha256": "of its pixels, (height, width, 3) uint8 RGB row by row",
+    "pixels_sha256": "of its pixels as rendered, (height, width, 3) uint8 RGB row by row",
+    "stored_pixels_sha256": "of the pixels in its file, where a text or a watermark was put into them",
+    "overlay": "JSON: the text that was drawn on it",
+    "watermark": "whether its file holds the watermark: found, or not found",
     "model": "what made it",
     "model_revision": "a commit of the hub, or the digest of the weights' files",
     "seed": "of its noise",
     "truncated": "whether the prompt was longer than the text encoder reads",
     "policy_scores": "JSON: the scores that the run's policy asked for",
     "policy_reason": "why the policy might have refused the image that it kept",
+}
+
+
+_SIDECARS = {  # where signed manifests are, by layout
+    "webdataset": "beside it in the tar, `<image_id>.c2pa`",
+    "parquet": "in the column `c2pa`",
+    "imagefolder": "beside it, `<image_id>.c2pa`",
 }
 
 
@@ -119,6 +130,8 @@ def _columns(of: Card) -> Iterator[str]:
         setting = SETTINGS.get(name)
         about = _ABOUT.get(name) or (setting.help.rstrip(".") if setting else "")
         yield f"- `{name}`" + (f": {markdown(about)}" if about else "")
+    if of.form.has_sidecars and of.form.layout == "parquet":
+        yield f"- `{SIDECARS.name}`: the image's signed C2PA manifest, as tools read it from a `.c2pa` file beside it"
 
 
 def _models(of: Card) -> Iterator[str]:
@@ -311,7 +324,32 @@ def _provenance(of: Card) -> Iterator[str]:
         said = ", ".join(f"{value} ({values[value]:,})" for value in named) if len(named) > 1 else "".join(named)
         if said:
             yield "- " + markdown(f"{column.replace('_', ' ')}: {said}")
+    marks = {run.info.output.watermark for run in of.runs if not _is_anew(of, run)} - {""}
+    if marks:
+        letters = ", ".join(f"`{mark}`" for mark in sorted(marks))
+        yield f"- images hold an invisible watermark, {letters}, where the column `watermark` says found"
+    yield from _signatures(of)
     yield f"- digest of the exported images: `{of.counts.digest}`"
+
+
+def _signatures(of: Card) -> Iterator[str]:
+    """Of each run, where any is signed."""
+    for run in of.runs if any(run.info.output.c2pa for run in of.runs) else ():
+        said = f" of {markdown(run.name)}" if of.is_of_several else ""
+        if not run.info.output.c2pa:
+            yield f"- no image{said} has a signed manifest"
+        elif _is_anew(of, run):
+            yield (
+                f"- every image{said} was signed as the run stored it, and is encoded anew here: the signed manifests "
+                "are left out"
+            )
+        else:
+            yield f"- every image{said} has a signed C2PA manifest {_SIDECARS[of.form.layout]}"
+
+
+def _is_anew(of: Card, run: CardRun) -> bool:
+    """Whether a run's images are encoded anew."""
+    return of.encoding is not None and of.encoding.applies_to(run.info.output)
 
 
 def _citation(of: Card) -> Iterator[str]:

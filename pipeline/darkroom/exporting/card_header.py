@@ -8,7 +8,7 @@ from typing import Any
 
 from darkroom.exporting.about import Card
 from darkroom.exporting.column_types import feature
-from darkroom.exporting.shards import Format
+from darkroom.exporting.shards import SIDECARS, Format
 from darkroom.runs.encoding import EXTENSIONS
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
@@ -45,11 +45,14 @@ def header(of: Card) -> list[str]:
 def _features(form: Format) -> list[dict[str, Any]]:
     """Of every column, as `datasets` opens the layout."""
     columns = [feature(field) for field in form.schema]
-    if form.layout != "webdataset":
+    sidecars = [feature(SIDECARS)] if form.has_sidecars else []
+    if form.layout == "imagefolder":
         return [{"name": "image", "dtype": "image"}, *columns]
+    if form.layout == "parquet":
+        return [{"name": "image", "dtype": "image"}, *columns, *sidecars]
     texts = [{"name": name, "dtype": "string"} for name in ("txt", "__key__", "__url__")]
     image = {"name": EXTENSIONS[form.image_format], "dtype": "image"}
-    return [image, texts[0], {"name": "json", "struct": columns}, *texts[1:]]
+    return [image, texts[0], {"name": "json", "struct": columns}, *sidecars, *texts[1:]]
 
 
 def _pattern(form: Format, split: str) -> str:

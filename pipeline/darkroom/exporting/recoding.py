@@ -9,13 +9,14 @@ from darkroom.domain.records import Record
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import LOSSLESS, pixels_digest, resized, sha256_of
-from darkroom.runs.images import StoredFile, stored_files
+from darkroom.runs.images import StoredFile, stored_files, stored_sidecars
 from darkroom.runs.layouts import encode_image
 from darkroom.runs.reading import model_as_recorded, recorded_request
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import Store, prefetched
 
-FACTS = ("height", "width", "sha256", "bytes", "pixels_sha256")  # columns that an image encoded anew has of its own
+# Columns that an image encoded anew has of its own; the last two are of the run's own file, and null for another one.
+FACTS = ("height", "width", "sha256", "bytes", "pixels_sha256", "stored_pixels_sha256", "watermark")
 _THREADS = 4  # that encode
 
 
@@ -42,6 +43,11 @@ class Source:
     output: OutputInfo  # of the run
     encoding: Encoding | None  # None: files stay as they are
 
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether signed manifests are handed over: what is encoded anew would need other ones."""
+        return self.output.c2pa and self.encoding is None
+
 
 @dataclass(frozen=True, slots=True)
 class ExportedImage:
@@ -50,6 +56,7 @@ class ExportedImage:
     record: Record
     data: bytes
     facts: Mapping[str, Any] = field(default_factory=dict)
+    sidecar: bytes | None = None  # its signed manifest, which holds for the run's own file alone
 
 
 def exported_images(source: Source, records: Sequence[Record], there: Mapping[str, bytes]) -> list[ExportedImage]:
@@ -64,7 +71,23 @@ def exported_images(source: Source, records: Sequence[Record], there: Mapping[st
     kept = {each.image_id: data for each in records if sha256_of(data := kept[each.image_id]) == each.sha256}
     read = _whole(source.store, [each for each in records if each.image_id not in kept])
     kept |= {file.record.image_id: file.data for file in read}
-    return [ExportedImage(each, kept[each.image_id]) for each in records]
+    sidecars = _sidecars(source, records)
+    return [ExportedImage(each, kept[each.image_id], {}, sidecars.get(each.image_id)) for each in records]
+
+
+def _sidecars(source: Source, records: Sequence[Record]) -> dict[str, bytes]:
+    """By image_id. Raises DarkroomError for one that is not what was stored."""
+    if not source.has_sidecars:
+        return {}
+    found = stored_sidecars(source.store, records)
+    for each in found:
+        if each.fault:
+            place = source.store.describe(each.record.c2pa_key or "")
+            raise DarkroomError(
+                f"image {each.record.image_id} ({place}): {each.fault}; put it back from a copy, and give the same "
+                f"command again; `{on_run('verify', source.store.spec, stored=True)}` tells of all"
+            )
+    return {each.record.image_id: each.data for each in found}
 
 
 def _whole(source: Store, records: Sequence[Record]) -> list[StoredFile]:
@@ -86,5 +109,5 @@ def _recoded(source: Source, encoding: Encoding, file: StoredFile) -> ExportedIm
     output = OutputInfo("files", encoding.image_format, encoding.quality, source.output.provenance)
     request, model = recorded_request(record, cell), model_as_recorded(cell.model, record)
     data = encode_image(request, pixels, model, output, record.scheduler_config).data
-    values = (*pixels.shape[:2], sha256_of(data), len(data), pixels_digest(pixels))
+    values = (*pixels.shape[:2], sha256_of(data), len(data), pixels_digest(pixels), None, None)
     return ExportedImage(record, data, dict(zip(FACTS, values, strict=True)))

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import RECORD_COLUMNS, Record
+from darkroom.domain.records import RECORD_COLUMNS
 from darkroom.exporting.column_types import in_json
 from darkroom.exporting.dataset import RUN, ShardRows
 from darkroom.exporting.recoding import FACTS, ExportedImage, Source, exported_images
@@ -28,6 +28,7 @@ from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
+    SIDECAR,
     EncodedImage,
     index_tar,
     parquet_of_images,
@@ -35,6 +36,7 @@ from darkroom.runs.encoding import (
     write_tar,
 )
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
+from darkroom.runs.signing import CONTENT_TYPE as SIDECAR_TYPE
 from darkroom.storage.store import Store, prefetched
 
 LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows their other columns
@@ -42,10 +44,12 @@ LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows thei
 # are exported.
 _LEFT_OUT = frozenset({
     "key", "member", "offset", "shard_id", "status", "error", "attempt", "host", "device_id", "worker", "render_s",
-    "encode_s", "policy_rejected", *(name for name in RECORD_COLUMNS if name.startswith("trajectory_")),
+    "encode_s", "policy_rejected",
+    *(name for name in RECORD_COLUMNS if name.startswith(("trajectory_", "c2pa_"))),
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
-_TAKEN = ("image", "file_name", TEXT)  # names that datasets give to columns themselves
+SIDECARS = pa.field("c2pa", pa.binary())  # the column of signed manifests; null for an image that has none
+_TAKEN = ("image", "file_name", SIDECARS.name, TEXT)  # names that datasets give to columns themselves
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
@@ -68,6 +72,7 @@ class Format:
     scores: Sequence[str]
     cells: Mapping[str, CellInfo]  # by cell_id
     runs: Sequence[str] = ()  # names of runs, where there are several
+    has_sidecars: bool = False  # images of some run have signed manifests
 
     def key(self, split: str, number: int, num_shards: int) -> str:
         """Of the file that the shard is known by."""
@@ -142,7 +147,7 @@ def write_shard(
     before = to.get(key) if is_there else None
     images = _images(sources, rows.table, container.images(before) if before else {})
     columns = form.columns(_described(rows.table, {image.record.image_id: image.facts for image in images}))
-    data = container.write(form, [image.record for image in images], columns, [image.data for image in images])
+    data = container.write(form, images, columns)
     if before is None:
         _put(to, key, data, container.content_type)
     elif data != before:
@@ -181,6 +186,8 @@ def _image_folder(
 
     def copy(image: ExportedImage) -> None:
         _put(to, f"{folder}{form.file_name(image.record.image_id)}", image.data, CONTENT_TYPES[form.image_format])
+        if image.sidecar is not None:
+            _put(to, f"{folder}{image.record.image_id}{SIDECAR}", image.sidecar, SIDECAR_TYPE)
 
     missing = _missing(sources, form, folder, table, there)
     for start in range(0, len(missing), _BATCH):
@@ -199,7 +206,19 @@ def _image_folder(
     files = zip(names, columns["sha256"].to_pylist(), columns["bytes"].to_pylist(), strict=True)
     return [
         *(ExportedFile(f"{folder}{name}", sha256, size) for name, sha256, size in files),
+        *_sidecar_files(sources, folder, table),
         ExportedFile(key, sha256_of(listed), len(listed)),
+    ]
+
+
+def _sidecar_files(sources: Sequence[Source], folder: str, table: pa.Table) -> list[ExportedFile]:
+    """Signed manifests beside the images of a folder."""
+    names = (RUN, "image_id", "c2pa_sha256", "c2pa_bytes")
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return [
+        ExportedFile(f"{folder}{image_id}{SIDECAR}", sha256, size)
+        for place, image_id, sha256, size in rows
+        if sources[place].has_sidecars
     ]
 
 
@@ -209,8 +228,11 @@ def _missing(
     """Records whose files are to be made: of images that are not there, and all that are encoded anew, since their size
     is not known before."""
     rows = zip(table[RUN].to_pylist(), table["image_id"].to_pylist(), table["bytes"].to_pylist(), strict=True)
+    sidecars = {file.key for file in _sidecar_files(sources, folder, table) if there.get(file.key) != file.size_bytes}
     wanted = [
-        bool(sources[place].encoding) or there.get(f"{folder}{form.file_name(image_id)}") != size
+        bool(sources[place].encoding)
+        or there.get(f"{folder}{form.file_name(image_id)}") != size
+        or f"{folder}{image_id}{SIDECAR}" in sidecars
         for place, image_id, size in rows
     ]
     return table.filter(pa.array(wanted, pa.bool_()))
@@ -246,16 +268,20 @@ def _json(row: Mapping[str, Any]) -> bytes:
 # Containers ----------------------------------------------------------------------------------------------------------
 
 
-def _tar(form: Format, records: Sequence[Record], columns: pa.Table, files: Sequence[bytes]) -> bytes:
+def _tar(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
     extension = EXTENSIONS[form.image_format]
     return write_tar(
-        EncodedImage(record.image_id, data, extension, record.prompt, _json(row).decode())
-        for record, data, row in zip(records, files, json_rows(columns), strict=True)
+        EncodedImage(record.image_id, image.data, extension, record.prompt, _json(row).decode(), image.sidecar)
+        for image, row in zip(images, json_rows(columns), strict=True)
+        for record in [image.record]
     )
 
 
-def _parquet(form: Format, records: Sequence[Record], columns: pa.Table, files: Sequence[bytes]) -> bytes:
-    return parquet_of_images([form.file_name(record.image_id) for record in records], files, columns)
+def _parquet(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
+    if form.has_sidecars:
+        columns = columns.append_column(SIDECARS, pa.array([image.sidecar for image in images], SIDECARS.type))
+    names = [form.file_name(image.record.image_id) for image in images]
+    return parquet_of_images(names, [image.data for image in images], columns)
 
 
 def _images_of_tar(container: bytes) -> dict[str, bytes]:
@@ -274,7 +300,7 @@ def _images_of_parquet(container: bytes) -> dict[str, bytes]:
 @dataclass(frozen=True)
 class _Container:
     content_type: str
-    write: Callable[[Format, Sequence[Record], pa.Table, Sequence[bytes]], bytes]
+    write: Callable[[Format, Sequence[ExportedImage], pa.Table], bytes]
     images: Callable[[bytes], dict[str, bytes]]  # image_id -> file
 
 

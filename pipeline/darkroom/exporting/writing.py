@@ -4,7 +4,6 @@ The folder is of one request on one set of images: `export.json` says which, and
 same command goes on where it was cut off, and ends in the same bytes.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +15,8 @@ from darkroom.exporting.recoding import Source
 from darkroom.exporting.shards import ExportedFile, Format, write_shard
 from darkroom.runs.encoding import sha256_of
 from darkroom.runs.files import to_json
-from darkroom.storage.store import NotFound, Store, StoreError, StoreSpec, prefetched
+from darkroom.storage.claims import Claim
+from darkroom.storage.store import Store, StoreSpec, prefetched
 
 EXPORT_KEY, CARD_KEY, SUMS_KEY = "export.json", "README.md", "SHA256SUMS"
 CROISSANT_KEY, COPIES_KEY = "croissant.json", "duplicates.parquet"
@@ -24,6 +24,7 @@ SHARD_BYTES = 256 << 20  # of images in a shard, where its size is not given; it
 MOST_BYTES = 1 << 30  # of one that is given
 FOLDER_IMAGES = 10_000  # of one folder: the hub takes no more
 _AT_ONCE = 2  # shards that are made at once
+_CLAIM = Claim(EXPORT_KEY, "an export", "the same words on the same images")
 
 
 def shard_sizes(layout: str, counted: SplitCount, shard_size: int | None, scale: float = 1.0) -> list[int]:
@@ -58,49 +59,12 @@ def check_apart(run: StoreSpec, to: StoreSpec) -> None:
 
 def check_free(to: Store) -> None:
     """Raises DarkroomError for a folder that holds something else than an export."""
-    if _claimed(to) is None and (first := next(to.list(), None)):
-        raise DarkroomError(
-            f"to={to.spec.uri}: {first.key} lies there, and no {EXPORT_KEY} that says it is an export; give a new or "
-            "an empty folder"
-        )
+    _CLAIM.check_free(to)
 
 
 def claim(to: Store, wanted: Mapping[str, Any]) -> None:
     """Say what the folder is of. Raises DarkroomError where it is of something else."""
-    data = to_json(wanted)
-    try:
-        is_first = to.put_if_absent(EXPORT_KEY, data, "application/json")
-    except StoreError:
-        raise
-    except OSError as error:
-        raise DarkroomError(
-            f"to={to.spec.uri}: cannot be written ({error.strerror}); make it writable, or name another folder"
-        ) from error
-    if is_first or (before := _claimed(to)) == data:
-        return
-    try:
-        found = json.loads(before or b"")
-        name = next(name for name in wanted if found.get(name) != wanted[name])
-    except (ValueError, AttributeError, StopIteration):
-        raise DarkroomError(
-            f"{to.describe(EXPORT_KEY)}: not readable as an export's; remove the folder, or give another one"
-        ) from None
-    raise DarkroomError(
-        f"{to.describe(EXPORT_KEY)}: {name} is {_shown(found.get(name))} in the export that is there, and "
-        f"{_shown(wanted[name])} in this one; give another folder, or the same words on the same images"
-    )
-
-
-def _claimed(to: Store) -> bytes | None:
-    try:
-        return to.get(EXPORT_KEY)
-    except NotFound:
-        return None
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    _CLAIM.put(to, wanted, to_json(wanted))
 
 
 # Its files -----------------------------------------------------------------------------------------------------------

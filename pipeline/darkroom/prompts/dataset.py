@@ -28,6 +28,7 @@ BLOCK_ROWS = 8192
 _WRITTEN_ROWS = 65_536  # in a row group
 _TOKENIZED_ROWS = 1024  # at once
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+READ_FIELDS = [pa.field(name, _ARROW[ROW_COLUMNS.get(name, str)]) for name in READ]  # of a file that is written
 
 OnInvalid = Literal["fail", "record"]
 RECORD: OnInvalid = "record"
@@ -269,16 +270,19 @@ def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
     scan = dataset.scan(1)
     if scan.num_invalid:
         raise DarkroomError(f"{path}: {scan.num_invalid} rows are invalid and would be lost; mend or drop them first")
-    read_fields = [pa.field(name, _ARROW[ROW_COLUMNS.get(name, str)]) for name in READ]
-    schema = pa.schema([*read_fields, *scan.extras_schema])
+    schema = pa.schema([*READ_FIELDS, *scan.extras_schema])
     part = Path(f"{path}.part")
     with pq.ParquetWriter(part, schema) as writer:
         for block in dataset.blocks(block_rows=_WRITTEN_ROWS):
-            given = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in block.rows]
-            cells = [pa.array([row.get(field.name) for row in given], field.type) for field in read_fields]
-            writer.write_table(pa.table([*cells, *block.extras.columns], schema=schema))
+            writer.write_table(pa.table([*columns_of(block.rows), *block.extras.columns], schema=schema))
     part.replace(path)
     return scan.num_rows
+
+
+def columns_of(rows: Sequence[PromptRow]) -> list[pa.Array]:
+    """What rows say, in the columns of READ_FIELDS; null where a row does not say it."""
+    given = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in rows]
+    return [pa.array([row.get(field.name) for row in given], field.type) for field in READ_FIELDS]
 
 
 def _rows(start: int, checked: CheckedBlock, names: Sequence[str]) -> Iterator[PromptRow]:

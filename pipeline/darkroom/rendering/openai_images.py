@@ -8,15 +8,14 @@ of the worker that uses it and kept nowhere else.
 Here are its options and what it says of itself, which need nothing but Python; `images_api.py` makes the calls.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef, setting
 from darkroom.rendering.description import SIZE, Description, described_by, options_of
+from darkroom.rendering.server_access import ServerAccess
 
 if TYPE_CHECKING:
     from darkroom.rendering.renderer import Renderer, RendererSpec
@@ -25,7 +24,6 @@ REVISION = "openai-images-1"  # change it when what is asked for changes
 PARAMETERS = ("seed", "negative_prompt", "guidance_scale", "num_inference_steps")  # that not every server takes
 USUAL_SIDE = 1024
 _WORDS = re.compile(r"[,\s]+")
-_VARIABLE = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,10 @@ class Options:
         None, of_image=False, low=0, high=1_000_000, help="Of an image, in any currency; records and summary add it up."
     )
 
+    def access(self, model: str) -> ServerAccess:
+        patience = (self.timeout_s, self.max_attempts)
+        return ServerAccess(self.base_url, self.key_variable, *patience, "model.options", f"model.repo_id={model}")
+
     @property
     def parameter_names(self) -> tuple[str, ...]:
         return tuple(filter(None, _WORDS.split(self.parameters)))
@@ -83,8 +85,7 @@ def describe(ref: ModelRef) -> Description:
     options = options_of(ref, Options)
     if not ref.repo_id:
         raise DarkroomError("model.repo_id has no value; give the model's name at the server, such as gpt-image-1")
-    _check_address(options.base_url)
-    key_of(options)
+    options.access(ref.repo_id).check()
     unknown = next((name for name in options.parameter_names if name not in PARAMETERS), None)
     if unknown is not None:
         raise DarkroomError(f"model.options.parameters: {unknown!r} is none; give some of {', '.join(PARAMETERS)}")
@@ -104,29 +105,6 @@ def describe(ref: ModelRef) -> Description:
         price=options.price,
         is_tried=False,
     )
-
-
-def _check_address(base_url: str) -> None:
-    if has_credentials(base_url):
-        raise credentials_in("model.options.base_url")
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise DarkroomError(f"model.options.base_url={base_url}: give an address such as http://127.0.0.1:8000/v1")
-
-
-def key_of(options: Options) -> str | None:
-    """From the environment of this process. Raises DarkroomError where it is not there, or can be no key."""
-    variable = options.key_variable
-    if variable is None:
-        return None
-    if not _VARIABLE.fullmatch(variable):  # not repeated: it may be the key itself
-        raise DarkroomError("model.options.key_variable: give the name of a variable, such as OPENAI_API_KEY")
-    key = os.environ.get(variable, "")
-    if not key:
-        raise DarkroomError(f"model.options.key_variable={variable}: this process has no such variable; export it")
-    if not (key.isascii() and key.isprintable()) or key != key.strip():
-        raise DarkroomError(f"model.options.key_variable={variable}: what it holds is no key: it has blanks or breaks")
-    return key
 
 
 @described_by(describe, Options)

@@ -43,9 +43,13 @@ from darkroom.runs.cells import CellInfo, Choices, Dropped, in_order, lossless_o
 from darkroom.runs.certificates import certificates
 from darkroom.runs.drivers import spent
 from darkroom.runs.equal_pixels import equal_lines
+from darkroom.runs.images import stored_files
+from darkroom.runs.reading import sample
 from darkroom.runs.run import RunInfo
+from darkroom.runs.watermarks import Detection, detection
 from darkroom.storage.store import Store
 
+_MARK_IMAGES = 64  # in which the watermark is looked for, each five times
 _MOST_SAMPLES = 4  # images of a prompt and cell
 _MOST_PICTURES = 2000  # on the page
 _MOST_CONTAINERS = 300  # that they are taken from: each is fetched whole
@@ -108,6 +112,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
             run.evaluations,
             certificates(store),
             spent(store),
+            _mark(store, info),
         ),
         command=_command(run, cells, choices),
         axes=run.axes,
@@ -133,6 +138,14 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),
         ),
     )
+
+
+def _mark(store: Store, info: RunInfo) -> Detection | None:
+    """In a sample of the stored images; None where no mark was put into any, or no image can be read."""
+    text = info.output.watermark
+    files = stored_files(store, sample(store, _MARK_IMAGES, 0)) if text else []
+    pixels = [file.pixels() for file in files if not file.fault]
+    return detection(pixels, text) if pixels else None
 
 
 def _gather(

@@ -14,7 +14,9 @@ from darkroom.storage.store import StoreSpec
 
 _USUAL = [("on_invalid", "fail"), ("mode", "product"), ("seed", 0)]  # of the prompts' settings: need no word
 _HOW_READ = ("on_invalid", "columns")  # of prompts in memory; what else is said of them chooses rows
-_ARGUMENTS = {"output.uri": "out"}  # of a call, where they are not called as the keys are
+# Arguments of a call that are not called as the keys are, and those that are dicts.
+_ARGUMENTS = {"output.uri": "out", "output.watermark.text": "watermark"}
+_DICTS = {"grid.axes": "axes", "halving": "halving", "output.overlay": "overlay", "output.c2pa": "c2pa"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Settings = Mapping[str, object]
@@ -122,17 +124,16 @@ def _evaluate_line(store: StoreSpec, options: Settings) -> str:
 def _call(job: str, given: Given) -> str:
     """Where `prompts` is what the caller gave; a setting that is an axis is refused beside it."""
     given = {name: as_written(value) for name, value in given.items()}
-    parts = {name: _below(f"{name}.", given) for name in ("grid.axes", "engine", "prompts", "evaluation", "halving")}
+    parts = {name: _below(f"{name}.", given) for name in (*_DICTS, "engine", "prompts", "evaluation")}
     below = tuple(f"{name}." for name in parts)
     rest = {name: each for name, each in given.items() if not name.startswith(below) and name != "prompts"}
-    words: Given = {"axes": parts["grid.axes"]} if parts["grid.axes"] else {}
+    words: Given = {argument: parts[name] for name, argument in _DICTS.items() if parts[name]}
     named = {_ARGUMENTS.get(name, name.partition(".")[2] or name): each for name, each in rest.items()}
     if named["model"] == "diffusers":
         named["model"] = named.pop("repo_id")
     words |= {name: each for name, each in named.items() if name not in parts["grid.axes"]}
     rows = {name: each for name, each in parts["prompts"].items() if name not in _HOW_READ}
     words |= {name: each for name, each in parts["prompts"].items() if name in _HOW_READ}
-    words |= _if_any("halving", parts["halving"])
     if "evaluate" in words or parts["evaluation"]:
         words["evaluate"] = _Call("EvaluationOptions", _expecting(parts["evaluation"]))
     prompts = repr(_Call("select", rows, ("prompts",))) if rows else "prompts"
@@ -258,6 +259,16 @@ def _sampling(shared: Settings, info: RunInfo) -> Given:
     return {f"sampling.{name}": value for name, value in given.items()}
 
 
+def _overlay(text: str) -> Given:
+    """Keys that say what is drawn on images."""
+    given = json.loads(text) if text else {}
+    return {name: value for name, value in given.items() if name != "fonts" and value is not None}
+
+
+# Where they lie is kept nowhere: who gives the command puts in their own.
+_SIGNED = {"output.c2pa.certificate": "certificate.pem", "output.c2pa.private_key": "key.pem"}
+
+
 def _output(info: RunInfo, store: StoreSpec) -> Given:
     output = info.output
     return {
@@ -268,6 +279,9 @@ def _output(info: RunInfo, store: StoreSpec) -> Given:
         **_if_any("output.quality", output.quality),
         **({"output.provenance": False} if output.provenance is False else {}),
         **_trajectory(output),
+        **{f"output.overlay.{name}": value for name, value in _overlay(output.overlay).items()},
+        **_if_any("output.watermark.text", output.watermark),
+        **(_SIGNED if output.c2pa else {}),
     }
 
 

@@ -15,8 +15,10 @@ from darkroom.reporting.content import Axis, Setting
 from darkroom.reporting.survey import CellCount, Provenance
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.drivers import Spent
+from darkroom.runs.overlays import OverlaySettings
 from darkroom.runs.policy_counts import PolicyCount
 from darkroom.runs.run import RunInfo
+from darkroom.runs.watermarks import FOUND, NOT_FOUND, Detection, most_wrong
 
 Facts = Iterator[tuple[str, str]]
 
@@ -119,11 +121,13 @@ def facts(
     evaluations: Sequence[Evaluation],
     certificates: Iterable[Certificate] = (),
     spent: Spent | None = None,
+    mark: Detection | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """What became of the run, how it was made and measured; last what fixes it: revisions and digests."""
     by_status = sum((count.by_status for count in counts.values()), Counter())
     return (
         *_images(info, counts, made),
+        *(_watermark(info, made, mark) if mark else ()),
         *_policy(info, counts),
         *_times(made, by_status[OK]),
         *([("cost of workers", spent.text(by_status))] if spent else []),
@@ -204,6 +208,20 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
     output = info.output
     quality = f", quality {output.quality}" if output.quality else ""
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
+    if output.overlay:
+        yield "text on images", f"of column {OverlaySettings.of_text(output.overlay).text}, drawn after rendering"
+    if output.c2pa:
+        yield "signed", "each image has a C2PA manifest"
+
+
+def _watermark(info: RunInfo, made: Provenance, mark: Detection) -> Facts:
+    """`mark`: how it was found in stored images just now."""
+    values, text = made.values["watermark"], info.output.watermark
+    told = f"; {values[NOT_FOUND]:,} do not hold it and are stored without" if values[NOT_FOUND] else ""
+    yield "watermark", f"“{text}” in {values[FOUND]:,} images{told}"
+    found = ", ".join(f"{count} {how}" for how, count in mark.num_found.items())
+    rule = f"with at most {most_wrong(text)} of {8 * len(text)} bits wrong"
+    yield f"found in {mark.num_images} stored images, drawn at random", f"{found}; {rule}, and at their own size again"
 
 
 def _policy(info: RunInfo, counts: Mapping[str, CellCount]) -> Facts:

@@ -33,7 +33,7 @@ _MOST_REASONS = 1000  # told apart
 _IDENTITY = ("image_id", "prompt_id", "row", "status", "error", "sha256")
 _VERSIONS = ("darkroom_version", "torch_version", "diffusers_version", "openvino_version")
 _SCHEDULER = ("scheduler", "scheduler_config")
-_PROVENANCE = ("is_seeded", *_VERSIONS, "device", "dtype", "batch_size")
+_PROVENANCE = ("is_seeded", "watermark", *_VERSIONS, "device", "dtype", "batch_size")
 _SUMS = ("render_s", "render_cost", *SIZES, "truncated", "created_at")
 # Columns of a record that may differ between the rows of one cell.
 _GROUPING = ("truncated", *(each.name for each in ROW_SETTINGS if each.of_image and each.kind is not str))

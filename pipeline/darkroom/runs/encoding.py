@@ -46,6 +46,7 @@ _MOST_TEXT_BYTES = (
     65_000  # of a comment or a packet: a segment of JPEG has 65,533. A longer one is in the records alone
 )
 _RGB_8 = (8, 2, 0, 0, 0)  # bits a channel, colour type, compression, filter, interlace
+SIDECAR = ".c2pa"  # ending of a signed manifest's file
 _TAR_TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
 # What `datasets` looks for to open the column as pictures without being told.
 _HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
@@ -187,6 +188,7 @@ class EncodedImage:
     extension: str
     prompt: str
     settings: str  # JSON
+    sidecar: bytes | None = None  # a signed manifest
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,12 @@ class Indexed:
     data: bytes
     prompt: str | None  # what is stored beside it, as in its `EncodedImage`
     settings: str | None
+    sidecar: bytes | None = None
 
 
 def write_tar(images: Iterable[EncodedImage]) -> bytes:
-    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image."""
+    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image; `.c2pa`
+    where there is a signed manifest."""
     return write_ustar(file for image in images for file in _files(image))
 
 
@@ -209,20 +213,25 @@ def _files(image: EncodedImage) -> Iterator[tuple[str, bytes]]:
     yield f"{image.image_id}.{image.extension}", image.data
     for ending, text in zip(_TAR_TEXTS, (image.prompt, image.settings), strict=True):
         yield image.image_id + ending, text.encode("utf-8", "replace")
+    if image.sidecar is not None:
+        yield image.image_id + SIDECAR, image.sidecar
 
 
 def index_tar(container: bytes) -> dict[str, Indexed]:
     """image_id -> where its image lies, for every image of a tar that `write_tar` wrote."""
-    found, texts = {}, {}
+    found, texts, sidecars = {}, {}, {}
     entries = {name: (start, stop) for name, start, stop in ustar_entries(container)}
     for name, (start, stop) in entries.items():
         if name.endswith(_TAR_TEXTS):
             texts[name] = container[start:stop].decode("utf-8", "replace")
+        elif name.endswith(SIDECAR):
+            sidecars[name] = container[start:stop]
     for name, (start, stop) in entries.items():
         image_id = name.partition(".")[0]
-        if name not in texts:
-            beside = (texts.get(image_id + ending) for ending in _TAR_TEXTS)
-            found[image_id] = Indexed(name, start, container[start:stop], *beside)
+        if name not in texts and name not in sidecars:
+            prompt, settings = (texts.get(image_id + ending) for ending in _TAR_TEXTS)
+            sidecar = sidecars.get(image_id + SIDECAR)
+            found[image_id] = Indexed(name, start, container[start:stop], prompt, settings, sidecar)
     return found
 
 

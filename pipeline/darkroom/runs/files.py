@@ -18,6 +18,7 @@ CHOICES_KEY = "choices.json"
 CONTACT_SHEET_KEY = "contact_sheet.png"
 IMAGES_PREFIX = "images/"
 TRAJECTORIES_PREFIX = "trajectories/"  # pictures of how some images formed
+SIDECARS_PREFIX = "sidecars/"  # a shard's signed manifests in one object, where its images are in one
 METADATA_PREFIX = "metadata/"
 COMPACTED_PREFIX = "compacted/"  # faster copies of manifests
 CELLS_PREFIX = "cells/"
@@ -32,9 +33,8 @@ DRIVERS_PREFIX = "drivers/"  # of commands that render the run right now; part o
 SPENDING_PREFIX = "spending/"  # of commands that were given the price of a worker; part of nothing
 PROFILE_PREFIX = "profile/"  # of the last start that was profiled; part of nothing
 
-# What `image_key`, `container_key` and `trajectory_key` make: a digest, the start of a retried manifest's, the start of
-# the bytes' own.
-_IMAGE = re.compile(r"(images/([0-9a-f]{2}/)?|trajectories/)[0-9a-f]+(-[0-9a-f]+)*\.[a-z]+")
+# What `image_key` and the like make: a digest, the start of a retried manifest's, the start of the bytes' own.
+_IMAGE = re.compile(r"(images/([0-9a-f]{2}/)?|sidecars/|trajectories/)[0-9a-f]+(-[0-9a-f]+)*\.[a-z0-9]+")
 _MANIFEST = re.compile(r"metadata/([0-9a-f]+)/(\d{12})-(\d{12})-([0-9a-f]+)\.parquet")
 _STUDY = re.compile(r"ratings/([0-9a-f]+)/study\.json")
 _SEGMENT = re.compile(r"compacted/([0-9a-f]+)/(\d{12})-(\d{12})-[0-9a-f]+\.parquet")
@@ -111,8 +111,14 @@ def trajectory_key(name: str) -> str:
     return f"{TRAJECTORIES_PREFIX}{name}.png"
 
 
+def sidecars_key(name: str) -> str:
+    """Of the signed manifests of a container's images."""
+    return f"{SIDECARS_PREFIX}{name}.tar"
+
+
 def is_image_key(key: str) -> bool:
-    """Whether a job may have put this object among the images or trajectories: anything else there is not removed."""
+    """Whether a job may have put this object among the images, sidecars or trajectories: nothing else there is
+    removed."""
     return bool(_IMAGE.fullmatch(key))
 
 

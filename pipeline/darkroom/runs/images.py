@@ -17,7 +17,16 @@ from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import CellInfo, cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.encoding import CONTENT_TYPES, EncodedImage, Indexed, decode, index_parquet, index_tar
+from darkroom.runs.encoding import (
+    CONTENT_TYPES,
+    EncodedImage,
+    Indexed,
+    decode,
+    index_parquet,
+    index_tar,
+    ustar_entries,
+)
+from darkroom.runs.files import SIDECARS_PREFIX
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
 from darkroom.runs.manifest import to_records
 from darkroom.runs.reading import model_as_recorded, recorded_request
@@ -139,6 +148,54 @@ def _images_in(data: bytes, key: str, group: Sequence[Record]) -> dict[str, byte
         return {group[0].image_id: data}
     index = index_tar(data) if key.endswith(".tar") else index_parquet(data)
     return {image_id: found.data for image_id, found in index.items()}
+
+
+# Signed manifests --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredSidecar:
+    """An image's signed manifest as it is stored, and what is wrong with it."""
+
+    record: Record
+    data: bytes
+    fault: str | None = None  # why it is not what was stored
+
+
+def signed_records(store: Store) -> Iterator[list[Record]]:
+    """The records of each shard that have an image, in a run whose images have signed manifests."""
+    for _, table in read_each(store):
+        yield [record for record in to_records(table) if record.status == OK]
+
+
+def stored_sidecars(store: Store, wanted: Sequence[Record]) -> list[StoredSidecar]:
+    """Each compared with its record's digest; an object that holds several is fetched once."""
+    groups: dict[str, list[Record]] = {}
+    for record in wanted:
+        groups.setdefault(record.c2pa_key or "", []).append(record)
+    objects = prefetched(groups.items(), lambda item: _sidecars_of_object(store, *item))
+    found = {sidecar.record.image_id: sidecar for sidecars in objects for sidecar in sidecars}
+    return [found[record.image_id] for record in wanted]
+
+
+def _sidecars_of_object(store: Store, key: str, group: Sequence[Record]) -> list[StoredSidecar]:
+    if not key:
+        return [StoredSidecar(record, b"", "its record names no signed manifest") for record in group]
+    data = object_bytes(store, key)
+    if isinstance(data, str):
+        return [StoredSidecar(record, b"", f"signed manifest: {data}") for record in group]
+    if key.startswith(SIDECARS_PREFIX):
+        files = {name.partition(".")[0]: data[start:stop] for name, start, stop in ustar_entries(data)}
+    else:
+        files = {group[0].image_id: data}
+    return [_compared_sidecar(record, files.get(record.image_id)) for record in group]
+
+
+def _compared_sidecar(record: Record, data: bytes | None) -> StoredSidecar:
+    if data is None:
+        return StoredSidecar(record, b"", f"signed manifest: {_BROKEN}")
+    is_same = hashlib.sha256(data).hexdigest() == record.c2pa_sha256
+    return StoredSidecar(record, data, None if is_same else "signed manifest: its file is not what was stored")
 
 
 # Checking ----------------------------------------------------------------------------------------------------------

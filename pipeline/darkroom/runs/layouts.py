@@ -22,6 +22,7 @@ from darkroom.domain.settings import SETTINGS, UNTAKEN
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
+    SIDECAR,
     EncodedImage,
     FileText,
     Indexed,
@@ -30,9 +31,12 @@ from darkroom.runs.encoding import (
     index_tar,
     write_parquet,
     write_tar,
+    write_ustar,
 )
-from darkroom.runs.files import container_key, image_key, trajectory_key
+from darkroom.runs.files import container_key, image_key, sidecars_key, trajectory_key
 from darkroom.runs.run import OutputInfo
+from darkroom.runs.signing import CONTENT_TYPE as C2PA_TYPE
+from darkroom.runs.signing import MADE_BY_MODEL
 from darkroom.storage.store import NotFound, Store
 
 
@@ -63,7 +67,6 @@ CONTAINERS: Mapping[str, Layout] = {
     "parquet": Layout("parquet", "application/vnd.apache.parquet", write_parquet, index_parquet),
 }
 LAYOUTS = ("files", *CONTAINERS)
-_MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XML_FORBIDS, _REPLACED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"), "\N{REPLACEMENT CHARACTER}"
 _KEPT = {"\r": "&#13;"}  # which XML takes for a line's end
 _LONGEST_PROMPT = 8000  # characters in XMP, which a JPEG holds up to some 65,000 bytes of
@@ -174,7 +177,7 @@ def parameters_line(request: ImageRequest, model: ModelIdentity, scheduler: str 
 def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
     """Says in XMP that the image was made by a model, by which, of which prompt: IPTC Photo Metadata 2025.1."""
     about = {
-        "DigitalSourceType": _MADE_BY_MODEL,
+        "DigitalSourceType": MADE_BY_MODEL,
         "AISystemUsed": model.repo_id,
         **({"AIPromptInformation": request.prompt} if len(request.prompt) <= _LONGEST_PROMPT else {}),
     }
@@ -211,6 +214,25 @@ def place_container(store: Store, layout: Layout, name: str, images: Sequence[En
     return {
         image_id: Placed(key, found.member, found.offset, _digest(found.data), len(found.data), superseded)
         for image_id, found in layout.index(data).items()
+    }
+
+
+def place_sidecar(store: Store, key_of_image: str, data: bytes) -> Placed:
+    """Store the signed manifest of an image that is an object of its own: beside it, where C2PA's tools look."""
+    name, digest = key_of_image.rpartition(".")[0], _digest(data)
+    key, superseded = _put(store, [f"{each}{SIDECAR}" for each in _names(name, digest)], data, C2PA_TYPE)
+    return Placed(key, None, None, digest, len(data), superseded)
+
+
+def place_sidecars(store: Store, name: str, sidecars: Mapping[str, bytes]) -> dict[str, Placed]:
+    """Store the signed manifests of a container's images as one object, by image_id: the container's bytes stay what
+    they are without them, so that it can be written again."""
+    data = write_ustar((f"{image_id}{SIDECAR}", sidecar) for image_id, sidecar in sidecars.items())
+    keys = [sidecars_key(each) for each in _names(name, _digest(data))]
+    key, superseded = _put(store, keys, data, "application/x-tar")
+    return {
+        image_id: Placed(key, f"{image_id}{SIDECAR}", None, _digest(sidecar), len(sidecar), superseded)
+        for image_id, sidecar in sidecars.items()
     }
 
 

@@ -47,8 +47,8 @@ def _field(name: str) -> pa.Field:
     return pa.field(name, _ARROW_TYPES[options[0] if options else _HINTS[name]], nullable=bool(options))
 
 
-KEYS = ("key", "trajectory_key")  # columns that name objects
 RECORD_SCHEMA = pa.schema([_field(name) for name in RECORD_COLUMNS])
+KEYS = ("key", "c2pa_key", "trajectory_key")  # columns that name objects
 _RECORD_COLUMNS = frozenset(RECORD_SCHEMA.names)
 
 
@@ -165,8 +165,8 @@ def fence_retries(store: Store, shards: Iterable[Shard]) -> set[str]:
     - one that reads it later stores under names that nothing could have when the objects were listed.
     No job waits for another, and a killed one leaves nothing to clear up.
     """
-    tables = (_renewed(store, shard) for shard in shards)
-    return {key for table in tables for name in KEYS if name in table.column_names for key in table[name].to_pylist()}
+    tables = (typed(_renewed(store, shard)) for shard in shards)
+    return {key for table in tables for name in KEYS for key in table[name].to_pylist() if key}
 
 
 def _renewed(store: Store, shard: Shard) -> pa.Table:

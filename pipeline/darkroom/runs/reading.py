@@ -27,12 +27,13 @@ from darkroom.runs.listing import Committed, committed_shards
 from darkroom.runs.manifest import to_records
 from darkroom.runs.policy_counts import POLICY_COLUMNS, PolicyCount
 from darkroom.runs.run import RunInfo
+from darkroom.runs.watermarks import NOT_FOUND
 from darkroom.storage.store import Store
 
 _RECENT = timedelta(minutes=10)  # of the commits that tell the pace
 _MAX_REASONS = 1000  # told apart, so that counting them takes little memory whatever fails
 _OF_CELL = frozenset(each.name for each in IMAGE_SETTINGS if not each.row)  # settings that no row overrides
-SIZES = ("bytes", "trajectory_bytes")  # of what a record names
+SIZES = ("bytes", "c2pa_bytes", "trajectory_bytes")  # columns: of what a record names
 PRESENCE_COLUMNS = ("image_id", "status", "sha256")  # of a record, that decide it
 
 
@@ -99,6 +100,7 @@ class CellState:
     by_status: Counter[str] = field(default_factory=Counter)  # records
     errors: Counter[str] = field(default_factory=Counter)  # reasons of records that are not ok
     num_truncated: int = 0
+    num_unmarked: int = 0  # images in whose file the run's watermark is not found
     num_bytes: int = 0
     policy: PolicyCount = field(default_factory=PolicyCount)
 
@@ -108,7 +110,8 @@ def states(store: Store, run: RunInfo, cell_ids: Iterable[str]) -> dict[str, Cel
     num_rows = run.prompts.num_rows
     found = {cell_id: CellState(run.num_shards, num_rows) for cell_id in cell_ids}
     shards = (committed for committed in committed_shards(store) if committed.shard.cell_id in found)
-    for part in read_parts(store, shards, [*POLICY_COLUMNS, "error", "truncated", *SIZES]):
+    columns = [*POLICY_COLUMNS, "error", "truncated", "watermark", *SIZES]
+    for part in read_parts(store, shards, columns):
         _count(found[part.shards[0].shard.cell_id], part)
     return found
 
@@ -124,6 +127,7 @@ def _count(state: CellState, part: Part) -> None:
     for error in filter(None, table["error"].to_pylist()):
         state.errors[error if len(state.errors) < _MAX_REASONS or error in state.errors else "other reasons"] += 1
     state.num_truncated += pc.sum(table["truncated"]).as_py() or 0
+    state.num_unmarked += table["watermark"].to_pylist().count(NOT_FOUND)
     state.num_bytes += num_stored(table)
 
 

@@ -55,6 +55,9 @@ class OutputInfo:
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
     trajectory_prompts: int | None = None  # of so many, the first, whose first image has a trajectory; None: none has
     trajectory_steps: tuple[int, ...] | list[int] | None = None  # from 1; None: spread over those of each image
+    overlay: str = ""  # text that is drawn on images: JSON, see `overlays.OverlaySettings`; empty: none
+    watermark: str = ""  # letters of the invisible mark in images' pixels; empty: none
+    c2pa: bool = False  # whether each image has a signed manifest
 
     def __post_init__(self) -> None:
         if self.trajectory_steps is not None:
@@ -226,7 +229,8 @@ def _prompt_settings(found: PromptsInfo, wanted: PromptsInfo) -> Iterator[tuple[
 def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, object]]:
     """(field, the run's value, the wanted value) of all that would make other images or put them elsewhere."""
     there, here = fixed(found), fixed(wanted)
-    return ((name, there[name], here[name]) for name in there if there[name] != here[name])
+    names = (name for name in {**there, **here} if there.get(name) != here.get(name))
+    return ((name, there.get(name), here.get(name)) for name in names)
 
 
 def fixed(run: RunInfo) -> dict[str, object]:
