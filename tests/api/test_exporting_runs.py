@@ -25,7 +25,7 @@ from darkroom.runs.manifest import read
 from darkroom.storage.disk import synced
 from tests.exporting.runs import HESSEL, PROMPTS, check_sums, committed, files, header, rows
 from tests.jobs.helpers import named, run_here
-from tests.reporting.runs import EXTRACTOR_ID, cell, evaluate, rendered
+from tests.reporting.runs import EXTRACTOR_ID, cell, evaluate, rendered, score
 
 TWO, FIVE = cell(guidance_scale=2.0), cell(guidance_scale=5.0)
 
@@ -88,6 +88,10 @@ def test_an_image_that_two_runs_have_is_refused_or_kept_once(tmp_path: Path) -> 
     assert rows(tmp_path / "near").image_id.nunique() == 9
     one_cell = f"{other.uri}#{FIVE.cell.cell_id}"
     assert first.export(tmp_path / "one", others=[one_cell]).num_images == 11
+    commands = (tmp_path / "one" / "README.md").read_text().partition("## Make it again")[2]
+    for words in ("output.uri=runs/a/run ", "output.uri=runs/b/run ", "export run=runs/a/run ",
+                  f"others=[runs/b/run#{FIVE.cell.cell_id}]"):  # fmt: skip
+        assert words in commands.replace("'", "").replace('"', ""), words
 
 
 def test_runs_that_do_not_go_together_are_refused(run: Run, tmp_path: Path) -> None:
@@ -100,6 +104,22 @@ def test_runs_that_do_not_go_together_are_refused(run: Run, tmp_path: Path) -> N
         run.export(tmp_path / "set", others=[texts.uri], scores=["demo_clip.clip_score"])
     with pytest.raises(DarkroomError, match=r"the run .* lies in it"):
         run.export(tmp_path, others=[texts.uri])
+    assert not (tmp_path / "set").exists()
+
+
+def test_scores_and_features_of_other_definitions_are_refused(tmp_path: Path) -> None:
+    first, other = made(tmp_path / "first", PROMPTS[:4]), made(tmp_path / "other", PROMPTS[4:8], FIVE)
+    for run, convention in ((first, HESSEL), (other, replace(HESSEL, convention="x100: 100 cos"))):
+        score(run.store)
+        evaluate(run.store, run.cells, convention)
+    asked = {"scores": ["demo_clip.clip_score"]}, {"where": "demo_clip.clip_score > 0.2"}
+    for options in asked:
+        said = rf"{next(iter(options))}: demo_clip.clip_score is of another .* convention in other than in first"
+        with pytest.raises(DarkroomError, match=said):
+            first.export(tmp_path / "set", others=[other.uri], **options)
+    evaluate(other.store, other.cells, replace(HESSEL, extractor_id="f" * 16), at="2026-01-02")
+    with pytest.raises(DarkroomError, match="features of other are by another extractor than those of first"):
+        first.export(tmp_path / "set", others=[other.uri], dedup="embedding")
     assert not (tmp_path / "set").exists()
 
 

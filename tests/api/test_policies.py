@@ -14,11 +14,13 @@ from darkroom.api.arguments import policy_rules, prompts_of
 from darkroom.api.checking import Request, check
 from darkroom.api.events import FeaturesStarted, silent
 from darkroom.api.maintenance import retry
+from darkroom.api.measuring import told_of_choice
 from darkroom.api.options import C2paOptions, EngineOptions, EvaluationOptions
 from darkroom.api.policies import check_policy, run_specs
 from darkroom.api.verification import check_manifests, check_stored, verify
 from darkroom.domain.policy import Policy
 from darkroom.domain.settings import ModelRef
+from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.sharpness import Sharpness
 from darkroom.rendering.renderer import PAINT_REPO_ID
 from darkroom.runs.encoding import pixels_digest
@@ -27,6 +29,7 @@ from darkroom.runs.reading import records
 from darkroom.runs.run import RunInfo, open_run
 from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.test_gc import fail_first
+from tests.reporting.runs import CLIP
 
 SHARPNESS = "darkroom.evaluation.sharpness:make"
 SCORING: Mapping[str, Any] = {"extractors": [SHARPNESS]}
@@ -96,6 +99,23 @@ def test_a_policy_says_itself_as_a_command_does() -> None:
     ]
     assert found == checked(found.entries)
     assert found.named_extractors == [SHARPNESS]
+
+
+def test_a_figure_by_which_images_were_chosen_says_so_and_no_other_does() -> None:
+    policy = checked([{"figure": "score", "below": 9, "then": "keep"}, {"by": "clip_score", "of": 2}],
+                     {"extractors": [SHARPNESS, "demo_clip"]})  # fmt: skip
+    ids = {figure.name: figure.extractor_id for figure in policy.figures}
+    clip, sharp = (replace(CLIP, extractor_id=ids[name]) for name in ("demo_clip.clip_score", "sharpness.score"))
+    metrics = {"mine.clip_score": clip, "demo_clip.vendi": clip, "sharpness.score": sharp}
+    figures = {name: Figure(1.0, None, None, 8, None, ("small",)) for name in metrics}
+    told = told_of_choice(policy, metrics, figures)
+    assert {name for name, figure in told.items() if "policy chose images by it" in figure.warnings[0]} == {
+        "mine.clip_score"
+    }
+    assert told["mine.clip_score"].warnings[1:] == ("small",)
+    assert told_of_choice(None, metrics, figures) == figures
+    dropping = checked([{"figure": "score", "below": 9, "then": "drop"}])
+    assert "policy chose" in told_of_choice(dropping, metrics, figures)["sharpness.score"].warnings[0]
 
 
 def paint(out: Path, policy: Sequence[Mapping[str, Any]], **options: Any) -> darkroom.Run:

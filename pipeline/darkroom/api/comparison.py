@@ -101,6 +101,8 @@ def compare(a: ComparedCell, b: ComparedCell, options: ComparisonOptions, progre
     """By features that are stored. Raises DarkroomError where images have no features."""
     infos: dict[str, Metric] = {}
     found: dict[str, Gap] = {}
+    if a.run.info.policy != b.run.info.policy:
+        progress(Noted("a and b were made under different policies: what differs may be how images were chosen"))
     chosen = chosen_metrics(options)
     references = open_references(options.reference, options.reference_endpoint_url) if chosen else {}
     votes = _votes(a, b, options, progress)

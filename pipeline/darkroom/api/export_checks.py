@@ -10,6 +10,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import unknown
 from darkroom.evaluation.figures import Metric, read_evaluations
 from darkroom.evaluation.latest import RunFigures, latest_figures
+from darkroom.exporting.about import run_names
 from darkroom.exporting.copies import Copies, by_embedding, by_pixels, check_ids
 from darkroom.exporting.dataset import RUN, WHOLE, Counts, Dataset
 from darkroom.exporting.recoding import Encoding, Source, exported_images
@@ -73,7 +74,7 @@ def checked_job(
     check_free(target)
     names = run_names([run.uri for run, _ in runs])
     parts = [_part(run, cells, name, condition, options) for (run, cells), name in zip(runs, names, strict=True)]
-    _check_scores(parts, options.scores)
+    _check_scores(parts)
     dataset = Dataset([part.selection for part in parts], options.shares or WHOLE)
     form, encoding = _form(parts, options, dataset)
     sources = [
@@ -109,26 +110,18 @@ def _part(
     return Part(run, selection, figures, len(run.cells) - len(cells) if named is None else 0)
 
 
-def run_names(uris: Sequence[str]) -> list[str]:
-    """What runs are called: the last part of each address, with as many before it as tell them apart; equal ones by
-    their number."""
-    parts = [uri.rstrip("/").split("/") for uri in uris]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-depth:]) for each in parts]
-        if len({*names}) == len(names):
-            return names
-    return [f"{parts[place][-1]} ({place + 1})" for place in range(len(uris))]
-
-
-def _check_scores(parts: Sequence[Part], names: Sequence[str]) -> None:
-    """Raises DarkroomError for a score that is another one in another run."""
-    for name in names:
-        for part in parts[1:]:
-            first, own = (_definition(each.figures.metrics[name]) for each in (parts[0], part))
-            if own != first:
+def _check_scores(parts: Sequence[Part]) -> None:
+    """Raises DarkroomError for a score, a column or the condition's, that is another one in another run."""
+    known: dict[str, tuple[str, dict[str, str]]] = {}  # name -> the first run that has it, and its definition there
+    for selection, figures in ((part.selection, part.figures) for part in parts):
+        for name in selection.read_scores:
+            own = _definition(figures.metrics[name])
+            first, definition = known.setdefault(name, (selection.name, own))
+            if own != definition:
+                key = "scores" if name in selection.scores else "where"
                 raise DarkroomError(
-                    f"scores: {name} is of another extractor or convention in {part.selection.name} than in "
-                    f"{parts[0].selection.name}; evaluate both alike, or leave it out"
+                    f"{key}: {name} is of another extractor or convention in {selection.name} than in {first}; "
+                    "evaluate both alike, or leave it out"
                 )
 
 
@@ -166,8 +159,14 @@ def _copies(parts: Sequence[Part], options: ExportOptions) -> Copies:
     if options.dedup == "pixels":
         return by_pixels(runs)
     if options.dedup == "embedding":
-        [extractor_id] = {_extractor_id(part, options.extractor) for part in parts}
-        return by_embedding(runs, extractor_id, options.cosine)
+        first, *others = (_extractor_id(part, options.extractor) for part in parts)
+        for run, own in zip(runs[1:], others, strict=True):
+            if own != first:
+                raise DarkroomError(
+                    f"dedup=embedding: features of {run.name} are by another extractor than those of {runs[0].name}; "
+                    "evaluate both by the same one, and give its name as extractor=..."
+                )
+        return by_embedding(runs, first, options.cosine)
     check_ids(runs)
     return Copies()
 

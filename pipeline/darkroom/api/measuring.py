@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache as once
 from functools import partial
@@ -26,6 +26,7 @@ from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
+from darkroom.domain.policy import Policy
 from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.engine.rescoring import rescored
 from darkroom.evaluation.breakdowns import breakdown_table, broken_down, group_names
@@ -41,7 +42,17 @@ from darkroom.evaluation.controls import (
 )
 from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ExtractorSpec
 from darkroom.evaluation.figure_tables import costs_table, figures_table
-from darkroom.evaluation.figures import Control, Evaluation, Figure, Figures, Gap, Metric, put_evaluation, reference_of
+from darkroom.evaluation.figures import (
+    Control,
+    Evaluation,
+    Figure,
+    Figures,
+    Gap,
+    Metric,
+    kind_of,
+    put_evaluation,
+    reference_of,
+)
 from darkroom.evaluation.gaps import costs, differences, gaps
 from darkroom.evaluation.gathering import Gathered, gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
@@ -62,6 +73,8 @@ from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo, paired_features
 from darkroom.runs.manifest import extra_columns
 from darkroom.runs.reading import PresentImages, present_images
+
+_OF_CHOSEN = "the run's policy chose images by it, so that it says how they were chosen, not what the model makes"
 
 
 @dataclass(frozen=True)
@@ -211,7 +224,7 @@ def _evaluated(
         if info.called in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
-            cells[cell_id] |= measured[cell_id].figures
+            cells[cell_id] |= told_of_choice(run.info.policy, measuring.infos, measured[cell_id].figures)
             distances[cell_id] |= gap
         for column, names in groups.items():
             for cell_id in cells:
@@ -233,6 +246,20 @@ def _evaluated(
     key = digest("evaluation", sorted(wanted.extractor_ids), options.reference, named)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return Evaluation(now, metrics, cells, distances, lost, images, stored_options(options), by, controls), key
+
+
+def told_of_choice(
+    policy: Policy | None, metrics: Mapping[str, Metric], figures: Mapping[str, Figure]
+) -> dict[str, Figure]:
+    """The figures; of a score by which the run's policy chose images, one that says so. An alias or another scale of
+    the score hides nothing."""
+    chosen = {(each.extractor_id, kind_of(each.name)) for each in policy.choosing} if policy else set()
+    return {
+        name: replace(figure, warnings=(_OF_CHOSEN, *figure.warnings))
+        if (metrics[name].extractor_id, kind_of(name)) in chosen
+        else figure
+        for name, figure in figures.items()
+    }
 
 
 def _groups(run: Run, columns: Sequence[str], extracted: Extracted, progress: Progress) -> dict[str, dict[str, str]]:

@@ -43,9 +43,7 @@ _REFERENCE_HELP = (
     "What images are compared with: demo, a folder or address of images, tars or Parquet, a run, an .npz file; several "
     "as {name: address}, whose figures are called clip.kid@name; null: nothing."
 )
-_CONVENTION_HELP = (
-    "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), torchmetrics or mlperf (100 times)."
-)
+_CONVENTION_HELP = "The scale of CLIP scores: hessel (2.5 times the cosine, cut at 0), x100 or mlperf (100 times)."
 _PROJECTIONS_HELP = "Random directions that MIND projects features on; a large number is slow and steady."
 _STATISTICS_SEED_HELP = "What subsets, resamples and MIND's directions are drawn from."
 

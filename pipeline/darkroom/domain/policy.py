@@ -92,6 +92,12 @@ class Policy:
         return frozenset(figure.extractor_id for figure in self.figures)
 
     @property
+    def choosing(self) -> tuple[PolicyFigure, ...]:
+        """Figures by which images are chosen: not those of rules alone that keep what they find."""
+        named = {rule.figure for rule in self.rules if rule.then != KEEP} | ({self.best.by} if self.best else set())
+        return tuple(figure for figure in self.figures if figure.name in named)
+
+    @property
     def named_extractors(self) -> list[Any]:
         """As a command has them."""
         return [json.loads(text) for text in self.extractors]

@@ -18,6 +18,17 @@ from darkroom.storage.store import StoreSpec
 _BIBTEX = re.compile(r"[&%$#_{}]")
 
 
+def run_names(uris: Sequence[str]) -> list[str]:
+    """What runs are called: the last part of each address, with as many before it as tell them apart; equal ones by
+    their number."""
+    parts = [uri.rstrip("/").split("/") for uri in uris]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len({*names}) == len(names):
+            return names
+    return [f"{parts[place][-1]} ({place + 1})" for place in range(len(uris))]
+
+
 @dataclass(frozen=True)
 class CardRun:
     """A run that the images are of."""

@@ -14,7 +14,7 @@ from darkroom.domain.records import FILTERED, STAYING
 from darkroom.domain.settings import SETTINGS
 from darkroom.evaluation.figures import ABOUT_INTERVALS, Figure
 from darkroom.evaluation.tables import Table, arrow, interval, markdown_table, number, setting_text
-from darkroom.exporting.about import Card, CardRun, citation, description
+from darkroom.exporting.about import Card, CardRun, citation, description, run_names
 from darkroom.exporting.card_header import header
 from darkroom.exporting.copies import EMBEDDING, ID, PIXELS
 from darkroom.exporting.shards import SIDECARS
@@ -25,6 +25,7 @@ from darkroom.runs.policy_counts import PolicyCount
 from darkroom.storage.store import StoreSpec
 
 _MOST_CELLS = 50  # rows of a table
+_CELL = re.compile(r"#[0-9a-f]{16}\Z")  # after a run's address: one cell of it
 _COPIES = {
     ID: "{} images are in an earlier run by the same id (`duplicates.parquet`)",
     PIXELS: "{} images have the same pixels as an earlier one (`duplicates.parquet`)",
@@ -273,27 +274,33 @@ def _safety(of: Card) -> Iterator[str]:
 
 def _commands(of: Card) -> list[str]:
     """That of each run and that of the export, with names in the place of folders."""
-    made = [_made(run) for run in of.runs]
+    places = _places([run.spec.uri for run in of.runs])
+    made = [_made(run, place) for run, place in zip(of.runs, places, strict=True)]
     options = {"to": f"datasets/{of.title}", **of.options}
     if others := of.options.get("others"):
         assert isinstance(others, Sequence)
-        options["others"] = [f"runs/{other.rstrip('/').rpartition('/')[2]}" for other in others]
+        cells = [_CELL.search(other) for other in others]
+        named = zip(places[1:], cells, strict=True)
+        options["others"] = [f"{place.uri}{cell[0] if cell else ''}" for place, cell in named]
     return [
         *(line for each in made for line in (*each, "")),
         "```sh",
-        called_by_name("export", _placed(of.runs[0]), **options),
+        called_by_name("export", places[0], **options),
         "```",
         "",
         "Images are equal byte by byte where the software and the kind of device are the same.",
     ]
 
 
-def _placed(run: CardRun) -> StoreSpec:
-    return StoreSpec(f"runs/{run.spec.uri.rstrip('/').rpartition('/')[2]}")
+def _places(uris: Sequence[str]) -> list[StoreSpec]:
+    """A folder for each address below runs/, called so that equal addresses have one and others have two."""
+    once = list(dict.fromkeys(uris))
+    names = dict(zip(once, run_names(once), strict=True))
+    return [StoreSpec(f"runs/{names[uri].lstrip('/')}") for uri in uris]
 
 
-def _made(run: CardRun) -> list[str]:
-    words = run_command(run.info, list(run.every.values()), _placed(run), run.batch_size, run.evaluations, run.choices)
+def _made(run: CardRun, place: StoreSpec) -> list[str]:
+    words = run_command(run.info, list(run.every.values()), place, run.batch_size, run.evaluations, run.choices)
     language = "python" if words.startswith("darkroom.") else "sh"
     return [f"```{language}", without_folders(words), "```"]
 

@@ -202,9 +202,13 @@ class Selection:
     def _found(self) -> dict[str, str]:
         return self.condition.found(self._names) if self.condition else {}
 
+    @property
+    def read_scores(self) -> Sequence[str]:
+        """Names of scores that are read: those that become columns, and those that the condition asks for."""
+        return tuple(self._wanted)
+
     @cached_property
     def _wanted(self) -> dict[str, ImageScores]:
-        """Scores that are read: those that become columns, and those that the condition asks for."""
         asked: Iterable[Any] = (self._by_extractor.get(name, ()) for name in self._found.values())
         return {name: self.known[name] for name in dict.fromkeys([*self.scores, *chain.from_iterable(asked)])}
 
