@@ -273,6 +273,8 @@ def _run_json(path: Path) -> Path:
         (lambda path: path / "nowhere", "nowhere: nothing is there; give demo, a folder"),
         (lambda path: path / "nowhere" / "*.png", r"\*\.png: nothing is there"),
         (lambda path: f"{path}/nowhere#abc", "nowhere#abc: nothing is there"),
+        (lambda path: "{a.b: photos}", r"\{a\.b: photos\}: nothing is there; .+ several have names of letters, digits"),
+        (lambda path: "[photos,demo]", r"one address: several .+ where a job takes several"),
         (_empty, "empty: nothing is there"),
         (_no_images, r"none: no image is there; left out a.txt \(not images by their endings\); give demo"),
         (_mixed, r"it holds 5 \.png, 1 \.tar; name one kind of them"),

@@ -213,3 +213,11 @@ def test_plots_are_of_metrics_that_rank_cells(num_ranking: int, shown: list[str]
     ]
     found = sections(replace(content, cells=tuple(cells)))
     assert [name for name in ("tradeoff", "heatmap", "along") if name in found] == shown
+
+
+def test_a_printed_table_says_how_many_cells_it_leaves_out() -> None:
+    """Choosers are not printed; the number of cells that they leave is."""
+    text = page(sweep(), {})
+    choosers = text.split('id="cells-choosers"', 1)[1].split("</div>", 1)[0]
+    assert "cells-count" not in choosers
+    assert 'id="cells-count"' in text

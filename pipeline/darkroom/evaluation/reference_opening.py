@@ -45,6 +45,10 @@ _BATCH_ROWS = 16
 Reader = Callable[[Sequence[InputFile]], Iterable[ImageFile]]
 _NAME, _NO_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*"), re.compile(r"[^A-Za-z0-9_-]+")
 _NEEDED = "give demo, a folder or glob of images, .tar, .parquet, an .npz, or the folder of a run"
+_SEVERAL = (
+    "; this is read as one address: several have names of letters, digits, _ and - alone, where a job takes several"
+)
+_IS_LISTED = re.compile(r"\s*(\[.*\]|\{.*\})\s*", re.DOTALL)
 _STATISTICS = ".npz"
 
 
@@ -297,7 +301,8 @@ def _of_files(spec: ReferenceSpec, place: Place) -> Reference:
     if not by_reader:
         others = [*found.left_out, *(f"{file.name} is not of images by its ending" for file in found.files)]
         problem = "; ".join(["no image is there", *others]) if others else "nothing is there"
-        raise DarkroomError(f"reference {spec.text}: {problem}; {_NEEDED}")
+        several = _SEVERAL if _IS_LISTED.fullmatch(spec.text) else ""
+        raise DarkroomError(f"reference {spec.text}: {problem}; {_NEEDED}{several}")
     if len(by_reader) > 1:
         counts = sorted(Counter(file.ending for file in found.files).items())
         kinds = ", ".join(f"{count} {ending}" for ending, count in counts)
