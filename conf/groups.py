@@ -8,25 +8,20 @@ from dataclasses import dataclass, fields, make_dataclass
 from enum import Enum
 from typing import Any, get_type_hints
 
+from darkroom.api.evaluation_options import EvaluationOptions, Expectation, GridImageOptions, HalvingOptions, PolicyRule
 from darkroom.api.options import (
     DEVICES,
     ENDPOINT_HELP,
     GROW_HELP,
     MANY,
-    REWRITES,
     SEEDS,
-    C2paOptions,
     EngineOptions,
-    EvaluationOptions,
-    Expectation,
-    GridImageOptions,
-    HalvingOptions,
     ModelPlace,
-    OutputOptions,
-    PolicyRule,
     ReadingOptions,
     RowOptions,
 )
+from darkroom.api.output_options import C2paOptions, OutputOptions
+from darkroom.api.rewrite_options import REWRITES
 from darkroom.conf.keys import IS_PROMPT, key, schema_of, schema_of_options, word_of
 from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, ModelRef, Sampling, Setting

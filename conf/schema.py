@@ -8,15 +8,9 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from darkroom.api.options import (
-    DEVICE_HELP,
-    ENDPOINT_HELP,
-    SEEDS,
-    ComparisonOptions,
-    CopiesOptions,
-    ExportOptions,
-    RatingOptions,
-)
+from darkroom.api.evaluation_options import ComparisonOptions, CopiesOptions, RatingOptions
+from darkroom.api.export_options import ExportOptions
+from darkroom.api.options import DEVICE_HELP, ENDPOINT_HELP, SEEDS
 from darkroom.conf.groups import (
     COUNTS,
     GROUPS,

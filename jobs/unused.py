@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from darkroom.api.options import EvaluationOptions
+from darkroom.api.evaluation_options import EvaluationOptions
 from darkroom.conf.groups import EvaluateMode, TemplateMode
 from darkroom.domain.axis_values import axis_values
 from darkroom.domain.errors import DarkroomError

@@ -7,25 +7,20 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from darkroom.api.arguments import Prompts, chosen, combinations, demo, files, policy_rules
 from darkroom.api.checking import Request
-from darkroom.api.options import (
-    REWRITES,
-    C2paOptions,
+from darkroom.api.evaluation_options import (
     ComparisonOptions,
     CopiesOptions,
-    EngineOptions,
     EvaluationOptions,
     Expectation,
-    ExportOptions,
     GridImageOptions,
     HalvingOptions,
-    ModelPlace,
-    OutputOptions,
     PolicyRule,
     RatingOptions,
-    ReadingOptions,
-    RewriteOptions,
-    RowOptions,
 )
+from darkroom.api.export_options import ExportOptions
+from darkroom.api.options import EngineOptions, ModelPlace, ReadingOptions, RowOptions
+from darkroom.api.output_options import C2paOptions, OutputOptions
+from darkroom.api.rewrite_options import REWRITES, RewriteOptions
 from darkroom.api.run import Run, open_run
 from darkroom.conf.groups import EvaluateMode, PromptsKind
 from darkroom.domain.errors import DarkroomError

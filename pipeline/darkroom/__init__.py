@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from darkroom.api.calls import report as report
     from darkroom.api.calls import rewrite as rewrite
     from darkroom.api.calls import sweep as sweep
+    from darkroom.api.evaluation_options import EvaluationOptions as EvaluationOptions
+    from darkroom.api.evaluation_options import Expectation as Expectation
+    from darkroom.api.evaluation_options import HalvingOptions as HalvingOptions
+    from darkroom.api.evaluation_options import PolicyRule as PolicyRule
     from darkroom.api.events import Progressed as Progressed
     from darkroom.api.options import EngineOptions as EngineOptions
-    from darkroom.api.options import EvaluationOptions as EvaluationOptions
-    from darkroom.api.options import Expectation as Expectation
-    from darkroom.api.options import HalvingOptions as HalvingOptions
-    from darkroom.api.options import PolicyRule as PolicyRule
     from darkroom.api.run import Run as Run
     from darkroom.domain.errors import DarkroomError as DarkroomError
     from darkroom.domain.settings import ModelRef as ModelRef
@@ -55,7 +55,8 @@ _HOMES = {
         "sweep",
     ),
     "darkroom.api.events": ("Progressed",),
-    "darkroom.api.options": ("EngineOptions", "EvaluationOptions", "Expectation", "HalvingOptions", "PolicyRule"),
+    "darkroom.api.options": ("EngineOptions",),
+    "darkroom.api.evaluation_options": ("EvaluationOptions", "Expectation", "HalvingOptions", "PolicyRule"),
     "darkroom.api.arguments": ("from_files", "select", "template"),
     "darkroom.api.run": ("Run",),
     "darkroom.domain.errors": ("DarkroomError",),

@@ -13,7 +13,8 @@ import pytest
 import darkroom
 from darkroom.api.annotations import checked_kind
 from darkroom.api.arguments import evaluation_options, model_ref
-from darkroom.api.options import EngineOptions, Expectation
+from darkroom.api.evaluation_options import Expectation
+from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import with_settings
 from darkroom.domain.settings import ModelRef, Value

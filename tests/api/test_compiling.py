@@ -12,7 +12,8 @@ from darkroom.api import compiling
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import Compiling, chosen, decided, num_shapes
-from darkroom.api.options import EngineOptions, HalvingOptions
+from darkroom.api.evaluation_options import HalvingOptions
+from darkroom.api.options import EngineOptions
 from darkroom.api.proving import certificate_key
 from darkroom.api.speeds import (
     Measured,

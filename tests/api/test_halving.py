@@ -9,8 +9,9 @@ import pytest
 from darkroom.api.arguments import prompts_of
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.evaluation import check_evaluation
+from darkroom.api.evaluation_options import EvaluationOptions, HalvingOptions
 from darkroom.api.halving import check_first_round, halving_fault
-from darkroom.api.options import EngineOptions, EvaluationOptions, HalvingOptions
+from darkroom.api.options import EngineOptions
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.settings import ModelRef

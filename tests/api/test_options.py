@@ -10,15 +10,10 @@ import pytest
 
 import darkroom
 from darkroom.api.arguments import engine_options, evaluation_options, model_ref, options_of
+from darkroom.api.evaluation_options import ComparisonOptions, EvaluationOptions, HalvingOptions
 from darkroom.api.models import find_model
-from darkroom.api.options import (
-    ComparisonOptions,
-    EngineOptions,
-    EvaluationOptions,
-    HalvingOptions,
-    ModelPlace,
-    OutputOptions,
-)
+from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.output_options import OutputOptions
 from darkroom.conf.groups import EngineConfig, EvaluationConfig, HalvingConfig, OutputConfig
 from darkroom.conf.schema import CompareConfig, ModelPlaceConfig
 from darkroom.domain.errors import DarkroomError

@@ -8,7 +8,7 @@ import pytest
 
 import darkroom
 from darkroom.api.evaluation import extractor_specs, stored_options
-from darkroom.api.options import EvaluationOptions
+from darkroom.api.evaluation_options import EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 
 PAINT: dict[str, Any] = {"model": "paint", "height": 16, "width": 16}

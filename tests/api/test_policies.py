@@ -12,10 +12,12 @@ import darkroom
 from darkroom import DarkroomError
 from darkroom.api.arguments import policy_rules, prompts_of
 from darkroom.api.checking import Request, check
+from darkroom.api.evaluation_options import EvaluationOptions
 from darkroom.api.events import FeaturesStarted, silent
 from darkroom.api.maintenance import retry
 from darkroom.api.measuring import told_of_choice
-from darkroom.api.options import C2paOptions, EngineOptions, EvaluationOptions
+from darkroom.api.options import EngineOptions
+from darkroom.api.output_options import C2paOptions
 from darkroom.api.policies import check_policy, run_specs
 from darkroom.api.verification import check_manifests, check_stored, verify
 from darkroom.domain.policy import Policy

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from darkroom.api.cells import CheckedCell
-from darkroom.api.options import OutputOptions
+from darkroom.api.output_options import OutputOptions
 from darkroom.api.trajectories import check_trajectory
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell

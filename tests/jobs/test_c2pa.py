@@ -11,7 +11,7 @@ import pytest
 
 import darkroom
 from darkroom.api.maintenance import collect
-from darkroom.api.options import C2paOptions
+from darkroom.api.output_options import C2paOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.exporting.writing import SUMS_KEY
 from darkroom.runs import manifest

@@ -11,9 +11,10 @@ import pytest
 
 from darkroom.api.engine import started
 from darkroom.api.evaluation import check_evaluation
+from darkroom.api.evaluation_options import EvaluationOptions
 from darkroom.api.events import silent
 from darkroom.api.measuring import extract_for, measure
-from darkroom.api.options import EngineOptions, EvaluationOptions
+from darkroom.api.options import EngineOptions
 from darkroom.api.run import open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.figures import Figure, read_evaluations

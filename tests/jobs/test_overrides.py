@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf, StringNode
 
-from darkroom.api.options import EvaluationOptions
+from darkroom.api.evaluation_options import EvaluationOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.jobs.cli import JOBS
 from darkroom.jobs.composition import composition

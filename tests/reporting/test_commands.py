@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import darkroom
-from darkroom.api.options import C2paOptions, EvaluationOptions, Expectation, OverlayOptions
+from darkroom.api.evaluation_options import EvaluationOptions, Expectation
+from darkroom.api.output_options import C2paOptions, OverlayOptions
 from darkroom.domain.identity import Cell, ModelIdentity
 from darkroom.domain.settings import ModelRef
 from darkroom.jobs.arguments import parsed

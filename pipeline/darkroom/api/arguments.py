@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from darkroom.api.annotations import Count, checks_arguments, options_of
-from darkroom.api.options import EngineOptions, EvaluationOptions, PolicyRule, ReadingOptions, RowOptions
+from darkroom.api.evaluation_options import EvaluationOptions, PolicyRule
+from darkroom.api.options import EngineOptions, ReadingOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.settings import SETTINGS, ModelRef

@@ -28,21 +28,18 @@ from darkroom.api.arguments import (
     takes_settings,
 )
 from darkroom.api.checking import Request
-from darkroom.api.events import Progress, silent
-from darkroom.api.options import (
-    REWRITES,
-    C2paOptions,
+from darkroom.api.evaluation_options import (
     ComparisonOptions,
     CopiesOptions,
     EvaluationOptions,
-    ExportOptions,
     GridImageOptions,
     HalvingOptions,
-    OutputOptions,
-    OverlayOptions,
     RatingOptions,
-    WatermarkOptions,
 )
+from darkroom.api.events import Progress, silent
+from darkroom.api.export_options import ExportOptions
+from darkroom.api.output_options import C2paOptions, OutputOptions, OverlayOptions, WatermarkOptions
+from darkroom.api.rewrite_options import REWRITES
 from darkroom.api.run import Run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import import_whole

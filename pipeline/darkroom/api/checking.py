@@ -13,16 +13,10 @@ from pathlib import Path
 from darkroom import __version__
 from darkroom.api.arguments import Prompts
 from darkroom.api.cells import OPTIONAL_ARGUMENTS, CheckedCell, check_taken, checked_cell, grid_cell, grid_settings
+from darkroom.api.evaluation_options import EvaluationOptions, HalvingOptions, PolicyRule
 from darkroom.api.models import find_model
-from darkroom.api.options import (
-    AUTO,
-    EngineOptions,
-    EvaluationOptions,
-    HalvingOptions,
-    OutputOptions,
-    PolicyRule,
-    not_halved,
-)
+from darkroom.api.options import AUTO, EngineOptions, not_halved
+from darkroom.api.output_options import OutputOptions
 from darkroom.api.overlay_checks import checked_overlay
 from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns

@@ -6,9 +6,9 @@ from functools import cache as once
 from functools import partial
 
 from darkroom.api.evaluation import extractor_specs, given_keys
+from darkroom.api.evaluation_options import ComparisonOptions
 from darkroom.api.events import Noted, PairsCounted, Progress
 from darkroom.api.measuring import measured_reference
-from darkroom.api.options import ComparisonOptions
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, cell_address, endpoints, open_run
 from darkroom.domain.errors import DarkroomError

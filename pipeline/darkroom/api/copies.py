@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from darkroom.api.evaluation import extractor_specs, given_keys
+from darkroom.api.evaluation_options import CopiesOptions
 from darkroom.api.events import Noted, Progress
 from darkroom.api.measuring import measured_reference
-from darkroom.api.options import CopiesOptions
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest

@@ -14,8 +14,8 @@ from typing import Any, get_origin, get_type_hints
 import pyarrow as pa
 
 from darkroom.api.engine import Counting, Engine
+from darkroom.api.evaluation_options import EvaluationOptions
 from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
-from darkroom.api.options import EvaluationOptions
 from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain

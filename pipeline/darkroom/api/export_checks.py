@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom.api.options import ExportOptions
+from darkroom.api.export_options import ExportOptions
 from darkroom.api.run import Run, cell_address, chosen_cells, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.setting_values import unknown

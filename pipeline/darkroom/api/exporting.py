@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 
 from darkroom.api.events import Noted, Progress
 from darkroom.api.export_checks import Job, Part, checked_job, request
+from darkroom.api.export_options import ExportOptions
 from darkroom.api.export_workers import on_ray
-from darkroom.api.options import EngineOptions, ExportOptions
+from darkroom.api.options import EngineOptions
 from darkroom.api.run import Run
 from darkroom.exporting.about import Card, CardRun
 from darkroom.exporting.card import card

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from darkroom.api.checking import Checked
 from darkroom.api.engine import driver_device
 from darkroom.api.evaluation import CheckedEvaluation, is_rated, stored_options
+from darkroom.api.evaluation_options import HalvingOptions
 from darkroom.api.events import CellDropped, Rendered, RoundStarted
 from darkroom.api.measuring import extract_for, measured_figure
-from darkroom.api.options import HalvingOptions
 from darkroom.api.render_job import RenderJob, render_shards
 from darkroom.domain.errors import DarkroomError
 from darkroom.engine.planning import drawn, num_shards, num_survivors, rounds, survivors

@@ -12,7 +12,8 @@ from typing import Any
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.models import check_place, models_of
-from darkroom.api.options import C2paOptions, EngineOptions, ModelPlace
+from darkroom.api.options import EngineOptions, ModelPlace
+from darkroom.api.output_options import C2paOptions
 from darkroom.api.policies import run_specs
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at

@@ -19,8 +19,9 @@ from darkroom.api.evaluation import (
     is_rated,
     stored_options,
 )
+from darkroom.api.evaluation_options import EvaluationOptions, Expectation
 from darkroom.api.events import Noted, Progress, ReferenceRead, Warned, silent
-from darkroom.api.options import EngineOptions, EvaluationOptions, Expectation
+from darkroom.api.options import EngineOptions
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
 from darkroom.api.watching import check_watching

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from darkroom.api.options import OverlayOptions
+from darkroom.api.output_options import OverlayOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.dataset import RECORD, PromptDataset
 from darkroom.runs.overlays import PROMPT, OverlayFault, OverlaySettings, font_sha256, overlay_of, rows_read

@@ -11,8 +11,8 @@ from typing import Any
 
 from darkroom.api.checking import Checked, Request
 from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation, extractor_specs, stored_options
+from darkroom.api.evaluation_options import EvaluationOptions, PolicyRule
 from darkroom.api.events import Progress
-from darkroom.api.options import EvaluationOptions, PolicyRule
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.policy import DROP, REGENERATE, USUAL_ATTEMPTS, Best, Policy, PolicyFigure, Rule
 from darkroom.domain.setting_values import unknown

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
+from darkroom.api.evaluation_options import RatingOptions
 from darkroom.api.events import Noted, Progress
-from darkroom.api.options import RatingOptions
 from darkroom.api.rating_page import RatingPage, write_rating_page
 from darkroom.api.run import Run, cell_address, check_writable, endpoints, open_run
 from darkroom.domain.errors import DarkroomError

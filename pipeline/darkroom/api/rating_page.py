@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from darkroom.api.evaluation_options import RatingOptions
 from darkroom.api.events import Noted, Progress
-from darkroom.api.options import RatingOptions
 from darkroom.api.run import Run, cell_address, check_writable, chosen_cells, endpoints, open_run
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.rating_tables import expected_lines

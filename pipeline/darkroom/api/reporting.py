@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from darkroom.api.options import GridImageOptions
+from darkroom.api.evaluation_options import GridImageOptions
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.figures import read_evaluations

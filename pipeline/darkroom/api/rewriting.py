@@ -7,7 +7,7 @@ from darkroom.api.arguments import Prompts
 from darkroom.api.engine import local_device
 from darkroom.api.events import Noted, Progress, Warned
 from darkroom.api.export_checks import target_of
-from darkroom.api.options import OpenAIRewriteOptions, RewriteOptions, TransformersRewriteOptions
+from darkroom.api.rewrite_options import OpenAIRewriteOptions, RewriteOptions, TransformersRewriteOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import cache_folder
 from darkroom.prompts.dataset import PromptScan

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from darkroom.api.cells import CheckedCell
-from darkroom.api.options import OutputOptions
+from darkroom.api.output_options import OutputOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.prompts.dataset import PromptScan
 from darkroom.rendering.families import FAMILIES
