@@ -139,8 +139,8 @@ def _check_passes(uri: str, setting: str, error: Exception, is_last: bool) -> No
     """Raises what is to be said where another try mends nothing, or was the last."""
     if isinstance(error, HTTPError) and error.code < 500 and error.code not in _LATER:
         raise DarkroomError(
-            f"{setting}={uri}: the server replied {error.code} {' '.join(str(error.reason).split())}; check the address "
-            "and access"
+            f"{setting}={uri}: the server replied {error.code} {' '.join(str(error.reason).split())}; check the "
+            "address and access"
         ) from error
     if is_last:
         raise TryAgain(f"{setting}={uri}: cannot be fetched ({reason_of(error)}); give the command again") from error
