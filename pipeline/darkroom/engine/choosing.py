@@ -136,13 +136,14 @@ class _Group:
 
 def _best_of(ends: Sequence[Outcome], num_places: int, best: Best) -> list[Outcome]:
     """The best first. Where too few are left of the draws, the reason of one that is not there takes the place of each
-    that is missing; where one of them failed, all places fail, so that a retry chooses anew among all."""
+    that is missing. Where a draw failed, all places fail and a retry chooses anew among all: what is kept depends on
+    no machine's failure."""
     there = sorted(
         (end for end in ends if end.encoded), key=lambda end: best.rank(end.scores or {}, end.sample.sample_index)
     )
     gone = [end for end in ends if not end.encoded]
     failed = [end for end in gone if not (end.is_filtered or end.is_dropped)]
-    if len(there) < num_places and failed:
+    if failed:
         return [
             replace(
                 without_image(end, failed[0].error or ""), is_filtered=False, is_dropped=False, scores=None, reason=""
