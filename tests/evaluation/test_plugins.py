@@ -48,6 +48,10 @@ def dotted(_spec: ExtractorSpec) -> WithScores:
     return WithScores(ExtractorInfo("my.scores", "none", "none", 1, is_scorer=True))
 
 
+def named_by_texts(_spec: ExtractorSpec) -> WithScores:
+    return WithScores(ExtractorInfo("two", "none", "none", 2, is_scorer=True, scores=("a", "b")))  # type: ignore[arg-type]
+
+
 def test_a_plug_in_is_looked_at_and_loaded_by_its_functions_name() -> None:
     found = load_extractor(SHARPNESS)
     assert isinstance(found, ImageScorer)
@@ -112,6 +116,7 @@ def test_scores_are_stored_as_features_are_and_see_their_captions(pictures) -> N
         (":make", "cannot be imported"),
         (f"{__name__}:no_scores", "it made a Plain, which has no info, or neither features nor scores"),
         (f"{__name__}:not_said_to_score", "needs an info with is_scorer=True and a dimension for each score"),
+        (f"{__name__}:named_by_texts", "info.scores has 'a'; give each as darkroom.runs.features.Score"),
         (f"{__name__}:dotted", "info.name='my.scores' cannot be part of a figure's name"),
         (f"{__name__}:columns_unread", "info.columns=tags are what row_scores is given, and it has none"),
     ],

@@ -36,7 +36,7 @@ from darkroom.evaluation.extractor import (
     RowScorer,
     Scores,
 )
-from darkroom.runs.features import ExtractorInfo
+from darkroom.runs.features import ExtractorInfo, Score
 
 
 def is_plug_in(name: str) -> bool:
@@ -109,6 +109,9 @@ def _fault(made: object) -> str | None:
         return f"it made a {type(made).__name__}, which has no info, or neither features nor scores"
     if is_scorer != info.is_scorer or (is_scorer and info.dimension != len(info.named_scores)):
         return "what has scores needs an info with is_scorer=True and a dimension for each score, and nothing else has"
+    for score in info.scores:
+        if not isinstance(score, Score):
+            return f"info.scores has {score!r}; give each as darkroom.runs.features.Score(name, higher_is_better)"
     for name in (info.name, *(score.name for score in info.named_scores)):
         if not name.isidentifier():
             return f"info.name={name!r} cannot be part of a figure's name; use letters, digits and _"
