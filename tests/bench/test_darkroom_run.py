@@ -40,7 +40,7 @@ def test_a_sleeper_is_a_worker_that_takes_its_time(tmp_path: Path) -> None:
         return SleeperSpec(spec.run, work.model.identity, spec.store, 0.1)
 
     clock = render_job(work, tmp_path / "run", local_dispatcher, sleeper)
-    assert steady(clock.commits).rate <= 10.5
+    assert steady(clock.commits).rate < 20  # and hundreds without; a commit may be seen late
 
 
 @pytest.mark.slow

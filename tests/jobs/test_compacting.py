@@ -80,7 +80,7 @@ def test_a_retry_that_comes_late_to_a_manifest_that_was_removed_has_nothing_to_d
     compaction.compact(run.store)
     compaction.remove_manifests(run.store, compaction.removable_manifests(run.store))
     assert not any(True for _ in run.store.list("metadata/"))
-    work = retried_shard(run.store, RetryTask(name, run.cells[name.cell_id].cell), 1)
+    work = retried_shard(run.store, run.info.output, RetryTask(name, run.cells[name.cell_id].cell), 1)
     assert not work.samples
     assert not work.commit([], None)  # type: ignore[arg-type]
     assert retry(run, EngineOptions(), lambda _: None).num_tried == 0

@@ -15,6 +15,7 @@ from darkroom.api.evaluation_options import EvaluationOptions, PolicyRule
 from darkroom.api.options import EngineOptions, ReadingOptions, RowOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
+from darkroom.domain.setting_values import as_builtin
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
@@ -197,7 +198,7 @@ def template(
     """
     return combinations(
         pattern=pattern,
-        slots=slots,
+        slots={name: as_builtin(given) for name, given in slots.items()},
         mode=mode,
         num_prompts=num_prompts,
         seed=seed,

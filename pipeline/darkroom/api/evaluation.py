@@ -126,7 +126,7 @@ def _check_rated(figure: str, votes: bool) -> None:
     if not votes:
         raise DarkroomError(
             f"expect: {figure} is of people's votes, and none is there; have the run rated by `darkroom rate`, and "
-            "expect it of `darkroom evaluate`"
+            "expect it when the run is evaluated again"
         )
 
 

@@ -151,7 +151,8 @@ def _parse(store: Store, key: str) -> CellInfo:
         info = CellInfo(from_json(ModelRef, value["model"]), cell)
     except (ValueError, KeyError, TypeError) as error:
         raise DarkroomError(
-            f"{store.describe(key)}: not readable as a cell ({error}); restore it, or use another output.uri"
+            f"{store.describe(key)}: not readable as a cell ({first_line(error)}); restore it, or use another "
+            "output.uri"
         ) from error
     _check_is_named_by_content(store, key, info)
     return info

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from darkroom.domain.certificates import PROMISES, Certificate
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity, digest
 from darkroom.runs.files import CERTIFICATES_PREFIX, from_json, to_json
 from darkroom.storage.store import NotFound, Store
@@ -36,8 +36,8 @@ def _settled_certificate(store: Store, key: str) -> Certificate | None:
         return None if found is None else _parsed(found)
     except (ValueError, KeyError, TypeError) as error:
         raise DarkroomError(
-            f"{store.describe(_name(key))}: not readable as a certificate ({error}), which says how batches of the run "
-            "are made; restore it"
+            f"{store.describe(_name(key))}: not readable as a certificate ({first_line(error)}), which says how "
+            "batches of the run are made; restore it"
         ) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.policy import NO_POLICY, Best, Policy, PolicyFigure, Rule
 from darkroom.runs.files import RUN_KEY, from_json, to_json
 from darkroom.storage.store import NotFound, Store
@@ -181,7 +181,7 @@ def _read(store: Store, data: bytes) -> RunInfo:
         return _parse(json.loads(data))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DarkroomError(
-            f"{store.describe(RUN_KEY)}: not readable as a run's description ({error}); "
+            f"{store.describe(RUN_KEY)}: not readable as a run's description ({first_line(error)}); "
             "restore it, or use another output.uri"
         ) from error
 
