@@ -6,10 +6,10 @@ is JSON text where they do not.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import AnyStr
+from typing import AnyStr, TypeVar
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ from darkroom.storage.input_files import InputFile
 CHUNK_BYTES = 1 << 20
 
 Numbered = tuple[int, bytes]  # a line's number, from 1, and the line
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,34 @@ class JsonlSource:
         """Known once every row is read."""
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        with self.file.reading(), self.file.open_text() as stream:
-            written = islice((numbered for numbered in numbered_lines(stream) if numbered[1].strip()), start, None)
-            while rows := list(islice(written, block_rows)):
-                self.file.check_unchanged()
-                numbers, found = zip(*rows, strict=True)
-                yield object_block(start, found, types, self.mapping, numbers)
-                start += len(rows)
+        for first, numbers, found in numbered_blocks(self.file, start, block_rows, without_blanks):
+            yield object_block(first, found, types, self.mapping, numbers)
 
     def check_unchanged(self) -> None:
         self.file.check_unchanged()
 
     def content_digest(self) -> str:
         return _lines_digest(self.file)
+
+
+def without_blanks(numbered: Iterable[Numbered]) -> Iterator[Numbered]:
+    return (each for each in numbered if each[1].strip())
+
+
+def numbered_blocks(
+    file: InputFile, start: int, block_rows: int, rows_of: Callable[[Iterator[Numbered]], Iterator[tuple[int, Row]]]
+) -> Iterator[tuple[int, Sequence[int], Sequence[Row]]]:
+    """(number of its first row, lines' numbers, rows) of each block, from row `start` on.
+
+    `rows_of` makes rows, each with the number of its line, of the file's lines.
+    """
+    with file.reading(), file.open_text() as stream:
+        rows = islice(rows_of(numbered_lines(stream)), start, None)
+        while block := list(islice(rows, block_rows)):
+            file.check_unchanged()
+            numbers, found = zip(*block, strict=True)
+            yield start, numbers, found
+            start += len(block)
 
 
 def object_block(
@@ -93,8 +109,19 @@ def object_block(
 
     `numbers` are those of the lines in their file, where there is one.
     """
-    faults: dict[int, Fault] = {}
-    objects = [mapped(_object(position, line, faults), mapping) for position, line in enumerate(lines)]
+    return found_block(start, [parsed_object(line) for line in lines], types, mapping, numbers)
+
+
+def found_block(
+    start: int,
+    found: Sequence[Mapping[str, object] | Fault],
+    types: pa.Schema | None,
+    mapping: ColumnMapping,
+    numbers: Sequence[int] | None = None,
+) -> SourceBlock:
+    """The same of rows that are read, each its values by the file's names, or why it is none."""
+    faults = {position: row for position, row in enumerate(found) if isinstance(row, Fault)}
+    objects = [{} if isinstance(row, Fault) else mapped(row, mapping) for row in found]
     return rows_block(start, objects, faults, types, numbers)
 
 
@@ -178,14 +205,6 @@ def parsed_object(line: bytes) -> dict[str, object] | Fault:
     except (ValueError, RecursionError) as error:
         return Fault("", "not JSON", str(error))
     return values if isinstance(values, dict) else Fault("", "not a JSON object", shown(values))
-
-
-def _object(position: int, line: bytes, faults: dict[int, Fault]) -> dict[str, object]:
-    found = parsed_object(line)
-    if isinstance(found, Fault):
-        faults[position] = found
-        return {}
-    return found
 
 
 def _read_cells(name: str, cells: Sequence[object], faults: dict[int, Fault]) -> list[str | None]:

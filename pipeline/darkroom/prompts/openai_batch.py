@@ -10,13 +10,12 @@ model among it, is carried as a column `request_...`, and not acted on.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
 import pyarrow as pa
 
 from darkroom.domain.identity import digest
 from darkroom.prompts.columns import ColumnMapping
-from darkroom.prompts.lines import mapped, numbered_lines, parsed_object, rows_block
+from darkroom.prompts.lines import found_block, numbered_blocks, parsed_object, without_blanks
 from darkroom.prompts.sources import Fault, SourceBlock, shown
 from darkroom.storage.input_files import InputFile
 
@@ -41,15 +40,8 @@ class OpenAIBatch:
         """Known once every row is read."""
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        with self.file.reading(), self.file.open_text() as stream:
-            written = islice((numbered for numbered in numbered_lines(stream) if numbered[1].strip()), start, None)
-            while block := list(islice(written, block_rows)):
-                self.file.check_unchanged()
-                numbers, found = zip(*((number, _row(line)) for number, line in block), strict=True)
-                faults = {position: row for position, row in enumerate(found) if isinstance(row, Fault)}
-                values = [{} if isinstance(row, Fault) else mapped(row, self.mapping) for row in found]
-                yield rows_block(start, values, faults, types, numbers)
-                start += len(block)
+        for first, numbers, lines in numbered_blocks(self.file, start, block_rows, without_blanks):
+            yield found_block(first, [_row(line) for line in lines], types, self.mapping, numbers)
 
     def check_unchanged(self) -> None:
         self.file.check_unchanged()

@@ -15,7 +15,6 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 
 import pyarrow as pa
 
@@ -24,7 +23,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import NUM_SEEDS
 from darkroom.prompts.columns import ColumnMapping
-from darkroom.prompts.lines import mapped, numbered_lines, rows_block
+from darkroom.prompts.lines import found_block, numbered_blocks
 from darkroom.prompts.marks import with_syntax
 from darkroom.prompts.sampler_names import scheduler_name
 from darkroom.prompts.sources import Fault, SourceBlock, shown
@@ -86,15 +85,8 @@ class WebUiLines:
         """Known once every row is read."""
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
-        with self.file.reading(), self.file.open_text() as stream:
-            rows = islice(self._rows(numbered_lines(stream)), start, None)
-            while block := list(islice(rows, block_rows)):
-                self.file.check_unchanged()
-                numbers, found = zip(*block, strict=True)
-                faults = {position: row for position, row in enumerate(found) if isinstance(row, Fault)}
-                values = [{} if isinstance(row, Fault) else mapped(row, self.mapping) for row in found]
-                yield rows_block(start, values, faults, types, numbers)
-                start += len(block)
+        for first, numbers, found in numbered_blocks(self.file, start, block_rows, self._rows):
+            yield found_block(first, found, types, self.mapping, numbers)
 
     def check_unchanged(self) -> None:
         self.file.check_unchanged()
