@@ -7,8 +7,7 @@ moves low bits; a GPU works in full float32 and with kernels that give the same 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ import torch
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.extractor import ExtractorSpec
-from darkroom.rendering.loading import LocalFiles, calls_models, detach_from_files
+from darkroom.rendering.loading import LocalFiles, calls_models, detach_from_files, repeatable
 from darkroom.rendering.model_files import SMALL_FILES, file_digests, files_in, hub_snapshot
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -155,21 +154,9 @@ def in_batches(
 ) -> np.ndarray:
     """(N, width) float32: `call` makes (batch_size, width) of exactly batch_size items; N may be 0."""
     parts = [np.empty((0, width), np.float32)]
-    with _repeatable():
+    with repeatable():
         for start in range(0, len(items), batch_size):
             batch = list(items[start : start + batch_size])
             rows = call(batch + batch[-1:] * (batch_size - len(batch)))
             parts.append(rows[: len(batch)].float().cpu().numpy())
     return np.concatenate(parts)
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Set around each call and not once, since torch keeps the number for each calling thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,8 +13,9 @@ import platform
 import threading
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -107,6 +108,23 @@ def calls_models(call: Callable[P, T]) -> Callable[P, T]:
             _ACCESS.end_calling()
 
     return beside_others
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """One thread on a CPU, since another number moves low bits; the same kernels each time on a GPU.
+
+    Set around each call and not once, since torch keeps the number for each calling thread.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

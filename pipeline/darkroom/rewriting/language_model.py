@@ -6,7 +6,6 @@ padded to a length that follows from its own. So the shapes that a row is comput
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from darkroom.domain.errors import DarkroomError, first_line
-from darkroom.rendering.loading import LocalFiles, calls_models, detach_from_files, loads_models, proved
+from darkroom.rendering.loading import LocalFiles, calls_models, detach_from_files, loads_models, proved, repeatable
 from darkroom.rendering.model_files import (
     NEVER_READ,
     SMALL_FILES,
@@ -138,7 +137,7 @@ class LanguageModel:
         pad = self._network.generation_config.pad_token_id
         ids = torch.tensor([[pad] * (length - len(tokens)) + tokens for _, tokens in rows])
         mask = torch.tensor([[0] * (length - len(tokens)) + [1] * len(tokens) for _, tokens in rows])
-        with _repeatable():
+        with repeatable():
             found = self._network.generate(
                 ids.to(self._spec.device),
                 attention_mask=mask.to(self._spec.device),
@@ -184,18 +183,6 @@ def _drawing(decoding: Decoding, seeds: Sequence[int]) -> Any:
     warpers = [TemperatureLogitsWarper(decoding.temperature)]
     warpers += [TopPLogitsWarper(decoding.top_p)] if decoding.top_p < 1 else []
     return LogitsProcessorList([*warpers, Drawn()])
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """One thread on a CPU, since another number moves low bits; the same kernels each time on a GPU."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
