@@ -39,8 +39,9 @@ def test_a_sleeper_is_a_worker_that_takes_its_time(tmp_path: Path) -> None:
     def sleeper(spec: WorkerSpec) -> SleeperSpec:
         return SleeperSpec(spec.run, work.model.identity, spec.store, 0.1)
 
+    begun = time.monotonic()
     clock = render_job(work, tmp_path / "run", local_dispatcher, sleeper)
-    assert steady(clock.commits).rate < 20  # and hundreds without; a commit may be seen late
+    assert sum(commit.count for commit in clock.commits) / (time.monotonic() - begun) <= 10
 
 
 @pytest.mark.slow
