@@ -7,7 +7,7 @@ ends as depends on its own draws alone: not on the shard, the batch, the order o
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -205,6 +205,16 @@ def _known(scores: Scores) -> dict[str, float | None]:
 def read_rejected(text: str | None) -> list[Rejected]:
     """Of a record's text."""
     return [Rejected(**{**each, "scores": _read(each["scores"])}) for each in json.loads(text)] if text else []
+
+
+def check_rejected(texts: Iterable[str]) -> None:
+    """Raises ValueError for a text that `read_rejected` does not read."""
+    for text in texts:
+        try:
+            found = read_rejected(text)
+            sum(each.render_s or 0.0 for each in found)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"policy_rejected holds {text[:60]!r}, which is no list of rejected images") from error
 
 
 def _read(scores: Mapping[str, float | None]) -> dict[str, float]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import Shard
+from darkroom.domain.policy import check_rejected
 from darkroom.domain.records import LATER_COLUMNS, RECORD_COLUMNS, Record
 from darkroom.domain.settings import IMAGE_SETTINGS, Sampling
 from darkroom.runs.files import manifest_key
@@ -257,6 +258,8 @@ def _typed(
         column = column.cast(wanted.type)
     if column.null_count and not wanted.nullable:
         raise ValueError(f"{name} is missing in {column.null_count} rows")
+    if name == "policy_rejected" and column.null_count < len(column):
+        check_rejected(column.drop_null().to_pylist())
     return field.with_type(wanted.type), column
 
 
