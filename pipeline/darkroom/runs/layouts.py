@@ -17,7 +17,7 @@ import numpy as np
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import as_a1111, without_tags
-from darkroom.domain.records import ImageRequest, Sample
+from darkroom.domain.records import ImageRequest, Sample, picture_digests
 from darkroom.domain.settings import SETTINGS, UNTAKEN
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
@@ -137,6 +137,7 @@ def _settings(request: ImageRequest, model: ModelIdentity, scheduler: str | None
         "model_revision": model.revision,
         "dtype": model.dtype,
         **model.lossy,
+        **picture_digests(request),
         **({"model_parts": parts} if parts else {}),
         **({"scheduler_config": json.loads(scheduler)} if scheduler else {}),
     }

@@ -1,0 +1,83 @@
+"""Pictures of a shard's rows: read and decoded by threads beside the device, and put into its samples' requests.
+
+Which pictures an image is made from is said by its settings, as names. A record keeps the digest of what they were, and
+who renders an image again by its record is told where they are no longer that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import lcm
+
+from darkroom.domain.identity import ModelIdentity
+from darkroom.domain.records import Picture, Sample
+from darkroom.domain.settings import SETTINGS, Sampling
+from darkroom.runs.encoding import pixels_digest
+from darkroom.runs.pictures import MOST_BYTES, decoded, decoded_mask, fitted, joined
+from darkroom.storage.named_files import NamedPlace, Unreadable
+from darkroom.storage.store import prefetched
+
+_NUM_THREADS = 4
+_IMAGE, _MASK = "image", "mask_image"
+Read = tuple[Sampling, tuple[Picture, ...]] | str  # with the size that the image has; or why there is none
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where pictures lie, and what sizes the models make."""
+
+    place: NamedPlace = NamedPlace()  # noqa: RUF009, frozen
+    units: Mapping[ModelIdentity, int] = field(default_factory=dict)  # a model without LoRAs -> pixels of which the
+    # sides of its images are a multiple
+
+    def given(self, samples: Sequence[Sample], base: ModelIdentity) -> tuple[list[Sample], dict[str, str]]:
+        """The samples, with pictures and sizes where their settings name pictures; and image_id -> why these cannot be
+        had.
+
+        Held in memory is each picture as it is rendered, once, however many images are made from it. Raises StoreError
+        where a store fails.
+        """
+        asked = {item.request.sampling: None for item in samples if item.request.sampling.image and not item.row.error}
+        if not asked:
+            return list(samples), {}
+        unit = lcm(_multiple(), self.units.get(base, 1))
+        read = dict(zip(asked, prefetched(asked, lambda each: self._read(each, unit), _NUM_THREADS), strict=True))
+        made = {item.request.image_id: _with(item, read.get(item.request.sampling)) for item in samples}
+        found = [each if isinstance(each := made[item.request.image_id], Sample) else item for item in samples]
+        return found, {image_id: each for image_id, each in made.items() if isinstance(each, str)}
+
+    def _read(self, sampling: Sampling, unit: int) -> Read:
+        name = _IMAGE
+        try:
+            image, mask = decoded(self.place.read(sampling.image, MOST_BYTES)), None
+            if sampling.mask_image:
+                name = _MASK
+                mask = decoded_mask(self.place.read(sampling.mask_image, MOST_BYTES))
+            whole = joined(image, mask)
+            name = _IMAGE
+            made = fitted(whole, sampling, unit)
+        except Unreadable as error:
+            return f"{name}={getattr(sampling, name)}: {error}"
+        pictures = [Picture(_IMAGE, pixels_digest(image), made.image)]
+        pictures += [] if mask is None else [Picture(_MASK, pixels_digest(mask), made.mask)]
+        return replace(sampling, height=made.size[0], width=made.size[1]), tuple(pictures)
+
+
+def _multiple() -> int:
+    allowed = SETTINGS["height"].allowed
+    assert allowed
+    return allowed.multiple
+
+
+def _with(sample: Sample, read: Read | None) -> Sample | str:
+    """The sample with what was read for it, or why it cannot be rendered."""
+    if read is None or isinstance(read, str):
+        return sample if read is None else read
+    sampling, pictures = read
+    now = {each.name: each.sha256 for each in pictures}
+    for then in sample.request.pictures:  # of a record
+        if now.get(then.name) != then.sha256:
+            return (
+                f"{then.name}={getattr(sampling, then.name)}: it is another picture now (recorded {then.sha256[:12]}, "
+                f"found {str(now.get(then.name))[:12]}); put back the one that it was"
+            )
+    return replace(sample, request=replace(sample.request, sampling=sampling, pictures=pictures))

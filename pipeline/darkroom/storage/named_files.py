@@ -1,0 +1,84 @@
+"""Files that rows of prompts name, read whole: by a path from one place, or by an address of their own."""
+
+import os
+import posixpath
+import stat
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from darkroom.domain.errors import first_line
+from darkroom.storage.store import StoreSpec, is_in_object_store, is_remote, split_address
+
+if TYPE_CHECKING:
+    from darkroom.storage.input_objects import InputObjects
+
+
+class Unreadable(Exception):
+    """Why a file cannot be had; another file under its name can be."""
+
+
+@dataclass(frozen=True)
+class NamedPlace:
+    """Where names begin."""
+
+    uri: str = ""  # a folder or an address; empty: names are absolute, or addresses
+    endpoint_url: str | None = None  # of the object stores that are named
+
+    def address(self, name: str) -> str:
+        """A path of this machine, or an address. Raises Unreadable for a name that is neither."""
+        if name.startswith("file://"):
+            return unquote(name.removeprefix("file://"))
+        if is_remote(name):
+            if not is_in_object_store(name):
+                raise Unreadable(f"{name.split('://')[0]}:// is not read from; copy it to a folder or to s3://")
+            return name
+        path = os.path.expanduser(name)  # noqa: PTH111 - leaves an unknown user's ~
+        if os.path.isabs(path):  # noqa: PTH117
+            return path
+        if not self.uri:
+            raise Unreadable("it is a path from no folder; give sampling.images_uri, or an absolute path")
+        if not is_remote(self.uri):
+            return os.path.join(self.uri, path)  # noqa: PTH118
+        scheme, bucket, prefix = split_address(self.uri)
+        return f"{scheme}://{bucket}/{posixpath.normpath(posixpath.join(prefix, name))}"
+
+    def read(self, name: str, most_bytes: int) -> bytes:
+        """Raises Unreadable for what is not there or too large, and StoreError where the store itself fails."""
+        address = self.address(name)
+        if not is_remote(address):
+            return _of_disk(address, most_bytes)
+        scheme, bucket, key = split_address(address)
+        objects = _objects(f"{scheme}://{bucket}", self.endpoint_url)
+        found = objects.find(key)
+        if found is None:
+            raise Unreadable(f"no such object at {address}")
+        _check_size(found.size_bytes, most_bytes)
+        return objects.read(found, 0, found.size_bytes) if found.size_bytes else b""
+
+
+def _of_disk(path: str, most_bytes: int) -> bytes:
+    try:
+        about = Path(path).stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise Unreadable("it is no file")
+        _check_size(about.st_size, most_bytes)
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise Unreadable(f"no such file in {os.path.dirname(path)}") from None  # noqa: PTH120
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"it cannot be read ({getattr(error, 'strerror', None) or first_line(error)})") from error
+
+
+def _check_size(size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        raise Unreadable(f"it has {size_bytes} bytes, and at most {most_bytes} are read")
+
+
+@cache
+def _objects(uri: str, endpoint_url: str | None) -> "InputObjects":
+    from darkroom.storage.input_objects import InputObjects  # the clouds' client only where it is needed
+
+    return InputObjects(StoreSpec(uri, endpoint_url))
