@@ -9,7 +9,7 @@ from PIL import Image
 
 from darkroom.domain.settings import Sampling
 from darkroom.runs import pictures
-from darkroom.runs.pictures import Decoded, decoded, decoded_mask, fitted, joined
+from darkroom.runs.pictures import Decoded, decoded, decoded_mask, fitted, joined, sized
 from darkroom.storage.named_files import Unreadable
 
 RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3), dtype=np.uint8)
@@ -83,20 +83,20 @@ def test_what_is_no_single_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_an_image_has_its_pictures_size_cut_to_the_models() -> None:
     mask = np.zeros((10, 14), np.uint8)
     mask[1:, 3:] = 255
-    found = fitted(Decoded(RGB, mask), SAMPLING, 8)
+    found = fitted(Decoded(RGB, mask), sized(Decoded(RGB, mask), SAMPLING, 8))
     assert np.array_equal(found.image, RGB[1:9, 3:11])
     assert found.mask is not None
     assert (found.mask == 255).all()
     with pytest.raises(Unreadable, match="14x10 pixels, of which no image is made"):
-        fitted(Decoded(RGB), SAMPLING, 16)
+        sized(Decoded(RGB), SAMPLING, 16)
 
 
 def test_a_picture_is_scaled_to_its_own_shape_alone() -> None:
     scaled, crop = (replace(SAMPLING, image_resize=each, height=24, width=32) for each in ("scale", "crop"))
     whole = Decoded(np.repeat(np.repeat(RGB[:6, :8], 2, 0), 2, 1), np.full((12, 16), 255, np.uint8))
-    assert fitted(whole, scaled, 8).size == (24, 32)
+    assert fitted(whole, scaled).size == (24, 32)
     with pytest.raises(Unreadable, match="14x10 pixels, and 32x24 is of another shape"):
-        fitted(Decoded(RGB), scaled, 8)
-    assert fitted(Decoded(RGB), crop, 8).size == (24, 32)
+        fitted(Decoded(RGB), scaled)
+    assert fitted(Decoded(RGB), crop).size == (24, 32)
     same = replace(SAMPLING, image_resize="crop", height=10, width=14)
-    assert fitted(Decoded(RGB), same, 8).image is RGB
+    assert fitted(Decoded(RGB), same).image is RGB

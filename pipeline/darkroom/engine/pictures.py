@@ -12,7 +12,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Picture, Sample
 from darkroom.domain.settings import SETTINGS, Sampling
 from darkroom.runs.encoding import pixels_digest
-from darkroom.runs.pictures import MOST_BYTES, decoded, decoded_mask, fitted, joined
+from darkroom.runs.pictures import MOST_BYTES, decoded, decoded_mask, fitted, joined, sized
 from darkroom.storage.named_files import NamedPlace, Unreadable
 from darkroom.storage.store import prefetched
 
@@ -54,12 +54,13 @@ class Pictures:
                 mask = decoded_mask(self.place.read(sampling.mask_image, MOST_BYTES))
             whole = joined(image, mask)
             name = _IMAGE
-            made = fitted(whole, sampling, unit)
+            sampling = sized(whole, sampling, unit)
+            made = fitted(whole, sampling)
         except Unreadable as error:
             return f"{name}={getattr(sampling, name)}: {error}"
         pictures = [Picture(_IMAGE, pixels_digest(image), made.image)]
         pictures += [] if mask is None else [Picture(_MASK, pixels_digest(mask), made.mask)]
-        return replace(sampling, height=made.size[0], width=made.size[1]), tuple(pictures)
+        return sampling, tuple(pictures)
 
 
 def _multiple() -> int:

@@ -104,8 +104,9 @@ class Format:
         that is taken gets `source_` before it, and one by which a folder's column is taken for files `_text` after
         it."""
         found = {TEXT: table["prompt"]}
-        found |= {name: table[name] for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt"}
-        fields = {name: RECORD_SCHEMA.field(name) for name in found if name in RECORD_SCHEMA.names}
+        shown = {_free(name, ()): name for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt"}
+        found |= {called: table[name] for called, name in shown.items()}
+        fields = {called: RECORD_SCHEMA.field(name) for called, name in shown.items()}
         lossy = {cell_id: info.cell.model.lossy for cell_id, info in self.cells.items()}
         if self.runs:
             found[_SEVERAL] = pa.array([self.runs[place] for place in table[RUN].to_pylist()], pa.string())

@@ -5,7 +5,7 @@ white. Colour profiles are not applied, as diffusers applies none. What is anima
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -63,14 +63,27 @@ def joined(image: np.ndarray, mask: np.ndarray | None) -> Decoded:
     return found
 
 
-def fitted(found: Decoded, sampling: Sampling, unit: int) -> Decoded:
-    """In the size of the image that is made from it, by `image_resize`; `unit`: what its sides are a multiple of.
+def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
+    """With the size of the image that is made from it; `unit`: what its sides are a multiple of.
 
-    Raises Unreadable where it has none.
+    Raises Unreadable where none can be made.
     """
-    if sampling.image_resize == RESIZE_NONE:
-        return _cut(found, unit)
+    if sampling.image_resize != RESIZE_NONE:
+        return sampling
+    height, width = (side // unit * unit for side in found.size)
+    allowed = SETTINGS["height"].allowed
+    if not allowed or height not in allowed or width not in allowed:
+        raise Unreadable(
+            f"it has {_said(found.size)} pixels, of which no image is made; give image_resize=scale or crop"
+        )
+    return replace(sampling, height=height, width=width)
+
+
+def fitted(found: Decoded, sampling: Sampling) -> Decoded:
+    """In that size, by `image_resize`. Raises Unreadable where it has another shape."""
     size = sampling.height, sampling.width
+    if sampling.image_resize == RESIZE_NONE:
+        return _cut(found, size)
     if sampling.image_resize == RESIZE_SCALE and not _have_one_shape(found.size, size):
         raise Unreadable(
             f"it has {_said(found.size)} pixels, and {_said(size)} is of another shape; give its height and width, or "
@@ -79,14 +92,10 @@ def fitted(found: Decoded, sampling: Sampling, unit: int) -> Decoded:
     return _scaled(found, size)
 
 
-def _cut(found: Decoded, unit: int) -> Decoded:
-    (height, width), allowed = found.size, SETTINGS["height"].allowed
-    size = height // unit * unit, width // unit * unit
-    if not allowed or not all(side in allowed for side in size):
-        raise Unreadable(
-            f"it has {_said(found.size)} pixels, of which no image is made; give image_resize=scale or crop"
-        )
-    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+def _cut(found: Decoded, size: Size) -> Decoded:
+    top, left = ((there - wanted) // 2 for there, wanted in zip(found.size, size, strict=True))
+    if top < 0 or left < 0:
+        raise Unreadable(f"it has {_said(found.size)} pixels, and the image {_said(size)}")
     part = np.s_[top : top + size[0], left : left + size[1]]
     return Decoded(found.image[part], None if found.mask is None else found.mask[part])
 
