@@ -1,7 +1,6 @@
 """Runs whose images are made from pictures, by the painter: read, recorded, and held to what they were."""
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> darkroom.Run:
     return darkroom.generate(
-        folder / "prompts.parquet", model="paint", out=folder / "run", num_images_per_prompt=2, engine={"kind": "local", "batch_size": 3}
+        folder / "prompts.parquet", model="paint", out=folder / "run", num_images_per_prompt=2,
+        engine={"kind": "local", "batch_size": 3},
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_used_is_one_row_with_its_reason(run: darkroom.Run) -> No
     reasons = frame(run).groupby("row").first()["error"]
     assert reasons[3].startswith("image=pictures/missing.png: no such file in ")
     assert reasons[4].startswith("image=pictures/broken.png: not readable as an image")
-    assert reasons[5] == ("image=pictures/1 é.png: the mask has 24x16 pixels and its image 16x24; give one of its size")
+    assert reasons[5] == ("mask_image=mask.png: it has 24x16 pixels and its image 16x24; give one of that size")
 
 
 def test_a_run_goes_on_and_is_verified_by_what_its_pictures_were(folder: Path, tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_a_run_goes_on_and_is_verified_by_what_its_pictures_were(folder: Path, t
 
 
 @pytest.fixture(scope="module")
-def bucket(s3_endpoint: str) -> Iterator[str]:
-    yield f"s3://bucket/{uuid.uuid4().hex}"
+def bucket(s3_endpoint: str) -> str:
+    return f"s3://bucket/{uuid.uuid4().hex}"
 
 
 def test_pictures_of_a_bucket(bucket: str, s3_endpoint: str, tmp_path: Path) -> None:

@@ -11,13 +11,11 @@ from math import lcm
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Picture, Sample
 from darkroom.domain.settings import SETTINGS, Sampling
-from darkroom.runs.encoding import pixels_digest
-from darkroom.runs.pictures import MOST_BYTES, decoded, decoded_mask, fitted, joined, sized
+from darkroom.runs.pictures import fitted, read, sized
 from darkroom.storage.named_files import NamedPlace, Unreadable
 from darkroom.storage.store import prefetched
 
 _NUM_THREADS = 4
-_IMAGE, _MASK = "image", "mask_image"
 Read = tuple[Sampling, tuple[Picture, ...]] | str  # with the size that the image has; or why there is none
 
 
@@ -40,27 +38,20 @@ class Pictures:
         if not asked:
             return list(samples), {}
         unit = lcm(_multiple(), self.units.get(base, 1))
-        read = dict(zip(asked, prefetched(asked, lambda each: self._read(each, unit), _NUM_THREADS), strict=True))
-        made = {item.request.image_id: _with(item, read.get(item.request.sampling)) for item in samples}
-        found = [each if isinstance(each := made[item.request.image_id], Sample) else item for item in samples]
-        return found, {image_id: each for image_id, each in made.items() if isinstance(each, str)}
+        found = dict(zip(asked, prefetched(asked, lambda each: self._read(each, unit), _NUM_THREADS), strict=True))
+        made = {item.request.image_id: _with(item, found.get(item.request.sampling)) for item in samples}
+        given = [each if isinstance(each := made[item.request.image_id], Sample) else item for item in samples]
+        return given, {image_id: each for image_id, each in made.items() if isinstance(each, str)}
 
     def _read(self, sampling: Sampling, unit: int) -> Read:
-        name = _IMAGE
         try:
-            image, mask = decoded(self.place.read(sampling.image, MOST_BYTES)), None
-            if sampling.mask_image:
-                name = _MASK
-                mask = decoded_mask(self.place.read(sampling.mask_image, MOST_BYTES))
-            whole = joined(image, mask)
-            name = _IMAGE
+            whole = read(self.place, sampling)
             sampling = sized(whole, sampling, unit)
             made = fitted(whole, sampling)
         except Unreadable as error:
-            return f"{name}={getattr(sampling, name)}: {error}"
-        pictures = [Picture(_IMAGE, pixels_digest(image), made.image)]
-        pictures += [] if mask is None else [Picture(_MASK, pixels_digest(mask), made.mask)]
-        return sampling, tuple(pictures)
+            return str(error)
+        digests = whole.digests
+        return sampling, tuple(Picture(name, digests[name], pixels) for name, pixels in made.pixels.items())
 
 
 def _multiple() -> int:
@@ -69,11 +60,11 @@ def _multiple() -> int:
     return allowed.multiple
 
 
-def _with(sample: Sample, read: Read | None) -> Sample | str:
+def _with(sample: Sample, made: Read | None) -> Sample | str:
     """The sample with what was read for it, or why it cannot be rendered."""
-    if read is None or isinstance(read, str):
-        return sample if read is None else read
-    sampling, pictures = read
+    if made is None or isinstance(made, str):
+        return sample if made is None else made
+    sampling, pictures = made
     now = {each.name: each.sha256 for each in pictures}
     for then in sample.request.pictures:  # of a record
         if now.get(then.name) != then.sha256:

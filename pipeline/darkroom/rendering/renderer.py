@@ -154,7 +154,7 @@ class PaintRenderer:
 
 
 def paint_over(request: ImageRequest) -> np.ndarray:
-    """(height, width, 3) uint8: the request's picture under what is painted; where a mask keeps it, the picture alone."""
+    """(height, width, 3) uint8: the request's picture under what is painted, alone where a mask keeps it."""
     image, mask = request.picture("image"), request.picture("mask_image")
     made: np.ndarray = image // 2 + paint(request) // 2
     return made if mask is None else np.where(mask[..., None] > 0, made, image)

@@ -11,12 +11,11 @@ import numpy as np
 from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.domain.records import Record
+from darkroom.domain.records import Record, recorded_pictures
 from darkroom.reporting.content import Edit
 from darkroom.reporting.pictures import cut
-from darkroom.runs.encoding import pixels_digest
 from darkroom.runs.images import StoredFile, stored_files
-from darkroom.runs.pictures import MOST_BYTES, Decoded, decoded, decoded_mask, fitted
+from darkroom.runs.pictures import Decoded, fitted, read
 from darkroom.runs.run import RunInfo
 from darkroom.storage.named_files import NamedPlace, Unreadable
 from darkroom.storage.store import Store, StoreError, prefetched
@@ -78,14 +77,10 @@ def differences(picture: Decoded, pixels: np.ndarray) -> tuple[float, float | No
 
 def _read(record: Record, place: NamedPlace) -> Decoded:
     """Raises Unreadable where it is not what it was."""
-    sampling, mask = record.sampling, None
-    image = decoded(place.read(sampling.image, MOST_BYTES))
-    if sampling.mask_image:
-        mask = decoded_mask(place.read(sampling.mask_image, MOST_BYTES))
-    now = pixels_digest(image), None if mask is None else pixels_digest(mask)
-    if now != (record.image_sha256, record.mask_image_sha256):
+    found = read(place, record.sampling)
+    if found.digests != {each.name: each.sha256 for each in recorded_pictures(record)}:
         raise Unreadable("it is another picture than the image was made from")
-    return Decoded(image, mask)
+    return found
 
 
 def _webp(pictures: Sequence[np.ndarray]) -> bytes:

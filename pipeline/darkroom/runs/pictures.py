@@ -5,16 +5,20 @@ white. Colour profiles are not applied, as diffusers applies none. What is anima
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from darkroom.domain.errors import first_line
-from darkroom.domain.settings import RESIZE_NONE, RESIZE_SCALE, SETTINGS, Sampling
-from darkroom.runs.encoding import MAX_PIXELS
-from darkroom.storage.named_files import Unreadable
+from darkroom.domain.settings import PICTURES, RESIZE_NONE, RESIZE_SCALE, SETTINGS, Sampling
+from darkroom.runs.encoding import MAX_PIXELS, pixels_digest
+from darkroom.storage.named_files import NamedPlace, Unreadable
 
+IMAGE, MASK = PICTURES
 MOST_BYTES = 2**28  # of a file
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _WHITE = 255
@@ -36,6 +40,33 @@ class Decoded:
         height, width = self.image.shape[:2]
         return height, width
 
+    @cached_property
+    def pixels(self) -> dict[str, np.ndarray]:
+        """By the names of the settings."""
+        return {IMAGE: self.image} | ({} if self.mask is None else {MASK: self.mask})
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return {name: pixels_digest(pixels) for name, pixels in self.pixels.items()}
+
+
+def read(place: NamedPlace, sampling: Sampling) -> Decoded:
+    """The picture, and the mask, that an image's settings name. Raises Unreadable; StoreError where a store fails."""
+    with _named(sampling, IMAGE):
+        image = decoded(place.read(sampling.image, MOST_BYTES))
+    if not sampling.mask_image:
+        return Decoded(image)
+    with _named(sampling, MASK):
+        return joined(image, decoded_mask(place.read(sampling.mask_image, MOST_BYTES)))
+
+
+@contextmanager
+def _named(sampling: Sampling, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Unreadable as error:
+        raise Unreadable(f"{name}={getattr(sampling, name)}: {error}") from error
+
 
 def decoded(data: bytes) -> np.ndarray:
     """(height, width, 3) uint8 RGB of an image file. Raises Unreadable, without reading pixels of what is too large."""
@@ -51,15 +82,15 @@ def decoded_mask(data: bytes) -> np.ndarray:
     return np.where(gray >= _PAINTED, np.uint8(_WHITE), np.uint8(0))
 
 
-def joined(image: np.ndarray, mask: np.ndarray | None) -> Decoded:
-    """Both, checked against each other."""
+def joined(image: np.ndarray, mask: np.ndarray) -> Decoded:
+    """Both, checked against each other. Raises Unreadable."""
     found = Decoded(image, mask)
-    if mask is not None and mask.shape != found.size:
+    if mask.shape != found.size:
         raise Unreadable(
-            f"the mask has {_said(mask.shape[:2])} pixels and its image {_said(found.size)}; give one of its size"
+            f"it has {_said(mask.shape[:2])} pixels and its image {_said(found.size)}; give one of that size"
         )
-    if mask is not None and not mask.any():
-        raise Unreadable("the mask is black: nothing of the image is painted; leave the row out")
+    if not mask.any():
+        raise Unreadable("it is black: nothing of the image is painted; leave the row out")
     return found
 
 
@@ -72,24 +103,26 @@ def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
         return sampling
     height, width = (side // unit * unit for side in found.size)
     allowed = SETTINGS["height"].allowed
-    if not allowed or height not in allowed or width not in allowed:
+    if allowed and height in allowed and width in allowed:
+        return replace(sampling, height=height, width=width)
+    with _named(sampling, IMAGE):
         raise Unreadable(
-            f"it has {_said(found.size)} pixels, of which no image is made; give image_resize=scale or crop"
+            f"it has {_said(found.size)} pixels, and images from {allowed}; give image_resize=scale or crop"
         )
-    return replace(sampling, height=height, width=width)
 
 
 def fitted(found: Decoded, sampling: Sampling) -> Decoded:
     """In that size, by `image_resize`. Raises Unreadable where it has another shape."""
     size = sampling.height, sampling.width
-    if sampling.image_resize == RESIZE_NONE:
-        return _cut(found, size)
-    if sampling.image_resize == RESIZE_SCALE and not _have_one_shape(found.size, size):
-        raise Unreadable(
-            f"it has {_said(found.size)} pixels, and {_said(size)} is of another shape; give its height and width, or "
-            "image_resize=crop"
-        )
-    return _scaled(found, size)
+    with _named(sampling, IMAGE):
+        if sampling.image_resize == RESIZE_NONE:
+            return _cut(found, size)
+        if sampling.image_resize == RESIZE_SCALE and not _have_one_shape(found.size, size):
+            raise Unreadable(
+                f"it has {_said(found.size)} pixels, and {_said(size)} is of another shape; give its height and width, "
+                "or image_resize=crop"
+            )
+        return _scaled(found, size)
 
 
 def _cut(found: Decoded, size: Size) -> Decoded:
