@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import darkroom
+from darkroom.api.arguments import prompts_of
 from darkroom.api.maintenance import retry
 from darkroom.api.options import EngineOptions
 from darkroom.api.verification import repair, verify
 from darkroom.domain.errors import DarkroomError
+from darkroom.prompts.writing import write_prompts
 from darkroom.runs.encoding import decode, pixels_digest
 from darkroom.storage.store import open_store, parse_spec
 
@@ -145,6 +149,41 @@ def test_an_axis_of_pictures_and_of_strengths(folder: Path, tmp_path: Path) -> N
     assert len(found) == 8
     assert found.groupby("image")["image_sha256"].nunique().tolist() == [1, 1]
     assert found["image_sha256"].nunique() == 2
+
+
+def test_files_that_rows_hold_are_kept_in_the_run(folder: Path, tmp_path: Path) -> None:
+    files = [(folder / "pictures" / f"{number} é.png").read_bytes() for number in (0, 1)]
+    pairs = [{"bytes": files[0], "path": "x.png"}, {"bytes": None, "path": str(folder / "pictures" / "2 é.png")}, None]
+    masks = [(folder / "mask.png").read_bytes(), None, None]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"prompt": ["a", "b", "c"], "image": pa.array(pairs, kind), "mask_image": masks})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    run = darkroom.generate(tmp_path / "rows.parquet", model="paint", out=tmp_path / "run")
+    (tmp_path / "rows.parquet").unlink()
+    found = frame(run)
+    assert found["status"].tolist() == ["ok"] * 3
+    assert found["image_sha256"].notna().tolist() == [True, True, False]
+    assert len(list((tmp_path / "run" / "inputs").iterdir())) == 2
+    assert verify(run, print).num_equal == 3
+    of_memory = darkroom.generate(table.to_pandas(), model="paint", out=tmp_path / "other")
+    assert frame(of_memory)[["prompt_id", "image_id", "sha256"]].equals(found[["prompt_id", "image_id", "sha256"]])
+    kept = next((tmp_path / "run" / "inputs").iterdir())
+    kept.write_bytes(b"other")
+    said: list[object] = []
+    assert verify(run, said.append).num_equal == 2
+    assert any("its file in the run's inputs/ is damaged" in str(each) for each in said)
+
+
+def test_prompts_with_pictures_are_written_as_they_read(folder: Path, tmp_path: Path) -> None:
+    files = [(folder / "pictures" / f"{number} é.png").read_bytes() for number in (0, 1)]
+    first = prompts_of(pd.DataFrame({"prompt": ["a", "b"], "image": files, "strength": [0.5, None]})).dataset
+    write_prompts(first, str(tmp_path / "prompts.parquet"))
+    again = prompts_of(tmp_path / "prompts.parquet").dataset
+    assert [row for block in again.blocks() for row in block.rows] == [
+        row for block in first.blocks() for row in block.rows
+    ]
+    with pytest.raises(DarkroomError, match="image is files, which JSON lines do not hold"):
+        write_prompts(first, str(tmp_path / "prompts.jsonl"))
 
 
 IMAGE = {"prompt": "x", "image": "a.png"}

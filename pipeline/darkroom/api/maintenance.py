@@ -137,7 +137,7 @@ def _retry_worker(
         for spec in [renderer_spec(model, device, options.images_a_batch, options)]
     ]
     scoring = run_specs(run.info, extractors, device)
-    pictures = pictures_of(run.info.pictures, specs)
+    pictures = pictures_of(run.info.pictures, run.store.spec, specs)
     return WorkerSpec(run.info, tuple(specs), run.store.spec, scoring, options.batch_timeout_s, pictures=pictures)
 
 

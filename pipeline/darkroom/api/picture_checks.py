@@ -22,7 +22,7 @@ from darkroom.rendering.renderer import PAINT_REPO_ID, RendererSpec
 from darkroom.runs.run import PromptsInfo
 from darkroom.storage.named_files import NamedPlace
 from darkroom.storage.scanning import fixed_part
-from darkroom.storage.store import is_in_object_store, is_remote
+from darkroom.storage.store import StoreSpec, is_in_object_store, is_remote
 from darkroom.storage.web_files import is_web
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ _IMAGE, _MASK = "image", "mask_image"
 _OF_PICTURES = (_MASK, "strength", "image_resize", "images_uri")  # which say nothing without an image
 
 
-def pictures_of(place: NamedPlace | None, renderers: Iterable[RendererSpec]) -> Pictures:
-    """What workers with these renderers read them by."""
-    return Pictures(place or NamedPlace(), {spec.model.identity: size_unit(spec.model) for spec in renderers})
+def pictures_of(place: NamedPlace | None, run: StoreSpec, renderers: Iterable[RendererSpec]) -> Pictures:
+    """What workers of this run with these renderers read them by."""
+    kept = replace(place or NamedPlace(), kept=run)
+    return Pictures(kept, {spec.model.identity: size_unit(spec.model) for spec in renderers})
 
 
 def with_place(prompts: PromptsInfo, place: NamedPlace | None) -> PromptsInfo:

@@ -130,7 +130,7 @@ class RenderJob:
             options.profile,
             compiled,
             signing=self.found.request.signing,
-            pictures=pictures_of(self.found.pictures, specs),
+            pictures=pictures_of(self.found.pictures, self.found.store, specs),
         )
 
     def opened(self) -> Run:

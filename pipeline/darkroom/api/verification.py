@@ -378,7 +378,9 @@ class Rerenderer:
         by_id = {record.image_id: record for record in group}
         info = renderer.info
         samples = [recorded_sample(record, cell_of(self._run.cells, record.cell_id)) for record in group]
-        samples, faults = pictures_of(self._run.info.pictures, [self._spec(how)]).given(samples, how.model)
+        samples, faults = pictures_of(self._run.info.pictures, self._run.store.spec, [self._spec(how)]).given(
+            samples, how.model
+        )
         for item in samples:
             if fault := faults.get(item.request.image_id):
                 self._progress(Warned(f"{item.request.image_id}: {fault}"))

@@ -38,6 +38,7 @@ class PromptRow:
     prompt: str
     overrides: tuple[tuple[str, Value], ...] = ()  # name and value of each setting that it gives itself
     error: str | None = None  # why the row cannot be rendered, when invalid rows are recorded and not refused
+    files: tuple[tuple[str, bytes], ...] = ()  # pictures that it holds: their names in its settings, and their files
 
 
 @dataclass(frozen=True, slots=True)

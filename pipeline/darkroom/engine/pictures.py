@@ -12,8 +12,8 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.records import Picture, Sample
 from darkroom.domain.settings import SETTINGS, Sampling
 from darkroom.runs.pictures import fitted, read, sized
-from darkroom.storage.named_files import NamedPlace, Unreadable
-from darkroom.storage.store import prefetched
+from darkroom.storage.named_files import NamedPlace, Unreadable, keep
+from darkroom.storage.store import open_store, prefetched
 
 _NUM_THREADS = 4
 Read = tuple[Sampling, tuple[Picture, ...]] | str  # with the size that the image has; or why there is none
@@ -37,11 +37,20 @@ class Pictures:
         asked = {item.request.sampling: None for item in samples if item.request.sampling.image and not item.row.error}
         if not asked:
             return list(samples), {}
+        self._keep(samples)
         unit = lcm(_multiple(), self.units.get(base, 1))
         found = dict(zip(asked, prefetched(asked, lambda each: self._read(each, unit), _NUM_THREADS), strict=True))
         made = {item.request.image_id: _with(item, found.get(item.request.sampling)) for item in samples}
         given = [each if isinstance(each := made[item.request.image_id], Sample) else item for item in samples]
         return given, {image_id: each for image_id, each in made.items() if isinstance(each, str)}
+
+    def _keep(self, samples: Sequence[Sample]) -> None:
+        """Put the files that rows hold into the run."""
+        held = {name: data for item in samples for name, data in item.row.files}
+        if held and self.place.kept:
+            store = open_store(self.place.kept)
+            for _ in prefetched(held.items(), lambda each: keep(store, *each), _NUM_THREADS, waits=True):
+                pass
 
     def _read(self, sampling: Sampling, unit: int) -> Read:
         try:

@@ -5,7 +5,7 @@ A picture is read where the run's command had it, and shown while it still is wh
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -35,7 +35,8 @@ def edits(store: Store, info: RunInfo, records: Sequence[Record]) -> Edits:
     """Of those of these images that are made from pictures, the first ones."""
     own = [record for record in records if record.image_sha256]
     chosen = own[:_MOST]
-    made = prefetched(stored_files(store, chosen), lambda file: _edit(file, info.pictures)) if chosen else ()
+    place = replace(info.pictures, kept=store.spec)
+    made = prefetched(stored_files(store, chosen), lambda file: _edit(file, place)) if chosen else ()
     found = list(made)
     fewer = (
         (f"Made from pictures: {len(chosen)} of {len(own)} images that are shown",) if len(chosen) < len(own) else ()

@@ -1,5 +1,6 @@
 """Files that rows of prompts name, read whole: by a path from one place, or by an address of their own."""
 
+import hashlib
 import os
 import posixpath
 import stat
@@ -10,14 +11,36 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from darkroom.domain.errors import first_line
-from darkroom.storage.store import StoreSpec, is_in_object_store, is_remote, split_address
+from darkroom.storage.store import (
+    NotFound,
+    Store,
+    StoreSpec,
+    is_in_object_store,
+    is_remote,
+    open_store,
+    split_address,
+)
 
 if TYPE_CHECKING:
     from darkroom.storage.input_objects import InputObjects
 
 
+_HELD = "sha256:"  # before the digest of a file that a row holds itself
+_KEPT = "inputs/"  # where a run keeps it
+
+
 class Unreadable(Exception):
     """Why a file cannot be had; another file under its name can be."""
+
+
+def held_name(data: bytes) -> str:
+    """Of a file that a row holds itself: equal for equal bytes."""
+    return f"{_HELD}{hashlib.sha256(data).hexdigest()}"
+
+
+def keep(store: Store, name: str, data: bytes) -> None:
+    """Put such a file into a run, so that it is there when the row is not."""
+    store.put_if_absent(f"{_KEPT}{name.removeprefix(_HELD)}", data)
 
 
 @dataclass(frozen=True)
@@ -26,6 +49,7 @@ class NamedPlace:
 
     uri: str = ""  # a folder or an address; empty: names are absolute, or addresses
     endpoint_url: str | None = None  # of the object stores that are named
+    kept: StoreSpec | None = None  # the run that keeps files which rows hold themselves
 
     def address(self, name: str) -> str:
         """A path of this machine, or an address. Raises Unreadable for a name that is neither."""
@@ -47,6 +71,8 @@ class NamedPlace:
 
     def read(self, name: str, most_bytes: int) -> bytes:
         """Raises Unreadable for what is not there or too large, and StoreError where the store itself fails."""
+        if name.startswith(_HELD):
+            return self._of_run(name.removeprefix(_HELD))
         address = self.address(name)
         if not is_remote(address):
             return _of_disk(address, most_bytes)
@@ -57,6 +83,16 @@ class NamedPlace:
             raise Unreadable(f"no such object at {address}")
         _check_size(found.size_bytes, most_bytes)
         return objects.read(found, 0, found.size_bytes) if found.size_bytes else b""
+
+    def _of_run(self, digest: str) -> bytes:
+        assert self.kept
+        try:
+            data = open_store(self.kept).get(f"{_KEPT}{digest}")
+        except (NotFound, ValueError):  # the latter of what is no digest
+            raise Unreadable(f"its file is not in the run's {_KEPT}") from None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Unreadable(f"its file in the run's {_KEPT} is damaged")
+        return data
 
 
 def _of_disk(path: str, most_bytes: int) -> bytes:
