@@ -136,7 +136,7 @@ def test_pictures_of_a_bucket(bucket: str, s3_endpoint: str, tmp_path: Path) -> 
     rows = [{"prompt": "x", "image": each} for each in ("a.png", f"{bucket}/pictures/a.png", "none.png")]
     settings = {"model": "paint", "endpoint_url": s3_endpoint, "images_uri": f"{bucket}/pictures", "seed": 1}
     run = darkroom.generate(rows, out=f"{bucket}/run", **settings)
-    found = run.records().sort_values("row")
+    found = run.records.sort_values("row")
     assert found["image_sha256"].fillna("").tolist() == [pixels_digest(own), pixels_digest(own), ""]
     assert found["error"].tolist()[2] == f"image=none.png: no such object at {bucket}/pictures/none.png"
     assert verify(run, print).num_equal == 2
@@ -193,25 +193,25 @@ IMAGE = {"prompt": "x", "image": "a.png"}
     ("rows", "settings", "words"),
     [
         ([{"prompt": "x", "mask_image": "a.png"}], {}, "column mask_image: there is no picture that it is of"),
-        (["x"], {"strength": 0.5}, "sampling.strength=0.5: there is no picture"),
+        (["x"], {"strength": 0.5}, "strength=0.5: there is no picture"),
         ([IMAGE, {"prompt": "y", "strength": 0.5}], {}, "row 1: strength=0.5 and no image that it is of"),
         ([IMAGE], {"strength": 1.5}, "strength=1.5 is out of range"),
         (
             [IMAGE],
             {"height": 64},
-            "height: images that are made from pictures have the size of these; give sampling.im",
+            "height: images that are made from pictures have the size of these; give image_resize=scale",
         ),
         ([{**IMAGE, "width": 64}], {}, "width: images that are made from pictures have the size"),
-        ([IMAGE], {"images_uri": "https://a/b"}, "sampling.images_uri=https://a/b: give a folder, or an s3:// address"),
+        ([IMAGE], {"images_uri": "https://a/b"}, "images_uri=https://a/b: give a folder, or an s3:// address"),
         ([IMAGE], {"model": "demo", "strength": 0.01}, "strength=0.01 of num_inference_steps=.* leaves no step"),
         ([{**IMAGE, "strength": 0.0}], {"model": "demo"}, "row 0: strength=0 of num_inference_steps=.* leaves no step"),
-        ([IMAGE], {"model": "demo", "cache_interval": 3}, "sampling.cache_interval=3: it is of steps that begin at no"),
+        ([IMAGE], {"model": "demo", "cache_interval": 3}, "cache_interval=3: it is of steps that begin at noise"),
         (
             [IMAGE],
             {"model": "demo", "guidance_rescale": 0.5},
             "guidance_rescale: StableDiffusionImg2ImgPipeline, which",
         ),
-        ([IMAGE], {"model": "demo", "trajectory": True}, "output.trajectory=true: of images that are made from pic"),
+        ([IMAGE], {"model": "demo", "trajectory": True}, "trajectory=True: of images that are made from pictures"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_loaded(rows, settings, words: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from darkroom.storage.named_files import NamedPlace, Unreadable
 
 IMAGE, MASK = PICTURES
 MOST_BYTES = 2**28  # of a file
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _WHITE = 255
 _PAINTED = 128  # of a mask's gray, from which on a pixel is painted, as diffusers rounds it
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -153,6 +153,7 @@ def _said(size: Size) -> str:
 
 def _opened(data: bytes) -> Image.Image:
     """Turned as its Exif says, of 8 bits."""
+    Image.init()  # not all formats are known before
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
