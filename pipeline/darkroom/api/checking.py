@@ -19,7 +19,7 @@ from darkroom.api.options import AUTO, EngineOptions, not_halved
 from darkroom.api.output_options import OutputOptions
 from darkroom.api.overlay_checks import checked_overlay
 from darkroom.api.parts import check_rows_loras
-from darkroom.api.picture_checks import check_pictures, picture_place, with_place
+from darkroom.api.picture_checks import check_pictures, has_sizes_of_pictures, picture_place, with_place
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
 from darkroom.api.trajectories import check_trajectory
@@ -196,9 +196,10 @@ def check(request: Request, device: str) -> Checked:
         else [grid_cell(request.model, request.sampling, each, device, find) for each in grid_settings(grid)]
     )
     once = {item.cell.cell_id: item for item in cells}
-    for item in once.values():
-        _check_format(request.output, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
+    for item in once.values():
+        if not has_sizes_of_pictures(item, scan):  # else image by image, as they are read
+            _check_format(request.output, item.cell.sampling)
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
         if item.model.plug_in:
@@ -263,6 +264,8 @@ def _check_tiled(item: CheckedCell, scan: PromptScan) -> None:
     """Raises DarkroomError where tiling would make other cells of the same images."""
     sampling, model = item.cell.sampling, item.model
     if not item.cell.model.vae_tiling or {"height", "width"} & scan.num_overriding.keys():
+        return
+    if has_sizes_of_pictures(item, scan):
         return
     assert model.folder
     side = tile_side(vae_config(Path(model.folder), model.parts))

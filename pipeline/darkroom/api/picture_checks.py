@@ -105,6 +105,12 @@ def _takes(item: CheckedCell, name: str, scan: PromptScan) -> bool:
     return bool(getattr(item.cell.sampling, name)) or bool(scan.num_overriding.get(name))
 
 
+def has_sizes_of_pictures(item: CheckedCell, scan: PromptScan) -> bool:
+    """Whether its images, or some of them, have the sizes of the pictures that they are made from."""
+    is_fitted = item.cell.sampling.image_resize != RESIZE_NONE and "image_resize" not in scan.num_overriding
+    return _takes(item, _IMAGE, scan) and not is_fitted
+
+
 def _check_unused(request: "Request", item: CheckedCell, scan: PromptScan) -> None:
     for name in _OF_PICTURES:
         given = request.sampling.get(name) if name == "images_uri" else getattr(item.cell.sampling, name)
