@@ -13,7 +13,7 @@ from darkroom.rendering.families import FAMILIES
 from darkroom.rendering.inspection import inspect_model
 from darkroom.rendering.renderer import Renderer, RendererSpec, load_renderer
 from darkroom.rendering.self_test import self_test
-from tests.rendering.every_family import MODELS
+from tests.rendering.every_family import MODELS, SIDES
 from tests.rendering.helpers import Models, load_with_pipe, spec_of
 from tests.rendering.tiny_models import tiny_sd3
 
@@ -58,6 +58,7 @@ def check(renderer: Renderer, sampling: Sampling, is_masked: bool) -> None:
         assert not np.array_equal(made(renderer, [moved])[0], together[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_images_from_pictures_stand_alone(models: Models, name: str) -> None:
     renderer, pipe = load_with_pipe(models, name)
@@ -87,14 +88,16 @@ def test_rows_with_and_without_pictures_are_of_other_batches() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sd3", "flux_dev", "qwen", "z_image", "chroma"])
+@pytest.mark.parametrize(
+    "name", ["sd3", "flux_dev", "qwen", "z_image", "chroma", "lcm", "sd15_pag", "kandinsky3", "if"]
+)
 def test_other_classes_make_images_from_pictures_that_stand_alone(tmp_path: Path, name: str) -> None:
     make = partial(tiny_sd3, channels=16) if name == "sd3" else MODELS[name]  # which its inpainting takes alone
     model = inspect_model(ModelRef(str(make(tmp_path / name))), "cpu")
     renderer = load_renderer(RendererSpec(model, "cpu", 3))
-    check(renderer, SAMPLING, is_masked=False)
-    if model.family.inpaint:
-        check(renderer, SAMPLING, is_masked=True)
+    side = SIDES.get(name, SIDE)
+    for is_masked in (False, True) if model.family.inpaint else (False,):
+        check(renderer, replace(SAMPLING, height=side, width=side), is_masked)
 
 
 def test_every_class_for_pictures_is_there() -> None:

@@ -84,10 +84,19 @@ FAMILIES: Mapping[str, Family] = {
     "StableDiffusionXLPipeline": replace(
         _SD, img2img="StableDiffusionXLImg2ImgPipeline", inpaint="StableDiffusionXLInpaintPipeline"
     ),
-    "StableDiffusionPAGPipeline": _SD_PAG,
-    "StableDiffusionXLPAGPipeline": _SD_PAG,
+    "StableDiffusionPAGPipeline": replace(
+        _SD_PAG, img2img="StableDiffusionPAGImg2ImgPipeline", inpaint="StableDiffusionPAGInpaintPipeline"
+    ),
+    "StableDiffusionXLPAGPipeline": replace(
+        _SD_PAG, img2img="StableDiffusionXLPAGImg2ImgPipeline", inpaint="StableDiffusionXLPAGInpaintPipeline"
+    ),
     # Its scheduler takes `original_inference_steps`; the guidance of its UNet is scale - 1.
-    "LatentConsistencyModelPipeline": Family(Guidance.EMBEDDED, takes_negative_prompt=False, fixed_scheduler=True),
+    "LatentConsistencyModelPipeline": Family(
+        Guidance.EMBEDDED,
+        takes_negative_prompt=False,
+        fixed_scheduler=True,
+        img2img="LatentConsistencyModelImg2ImgPipeline",
+    ),
     "StableDiffusion3Pipeline": replace(
         _SD3, img2img="StableDiffusion3Img2ImgPipeline", inpaint="StableDiffusion3InpaintPipeline"
     ),
@@ -221,7 +230,7 @@ FAMILIES: Mapping[str, Family] = {
         caches=CACHES[1:],  # its attention has another name than TaylorSeer looks for
         unfit_schedulers=("flow_unipc",),  # which takes no `timesteps`
     ),
-    "KolorsPipeline": _KOLORS,
+    "KolorsPipeline": replace(_KOLORS, img2img="KolorsImg2ImgPipeline"),
     "KolorsPAGPipeline": Family(tokens=_KOLORS.tokens, needs=_KOLORS.needs),
     "KandinskyV22CombinedPipeline": Family(
         tokens=(Tokens("prior_tokenizer"),),
@@ -241,6 +250,7 @@ FAMILIES: Mapping[str, Family] = {
         lowest=-1.0,
         passes_generator=True,
         latents=Latents.OTHER,
+        img2img="Kandinsky3Img2ImgPipeline",
     ),
     "Kandinsky5T2IPipeline": Family(
         mixes_loras=False,  # not tried
@@ -262,7 +272,13 @@ FAMILIES: Mapping[str, Family] = {
     ),
     # Its UNet predicts a variance too, which few schedulers take.
     "IFPipeline": Family(
-        mixes_guidance=True, tokens=(_CLIP_77,), lowest=-1.0, fixed_scheduler=True, latents=Latents.OTHER
+        mixes_guidance=True,
+        tokens=(_CLIP_77,),
+        lowest=-1.0,
+        fixed_scheduler=True,
+        latents=Latents.OTHER,
+        img2img="IFImg2ImgPipeline",
+        inpaint="IFInpaintingPipeline",
     ),
     # Without a negative prompt, zeros.
     "BriaPipeline": Family(
