@@ -1,5 +1,6 @@
 """Runs whose images are made from pictures, by the painter: read, recorded, and held to what they were."""
 
+import tarfile
 import uuid
 from pathlib import Path
 
@@ -133,13 +134,35 @@ def test_pictures_of_a_bucket(bucket: str, s3_endpoint: str, tmp_path: Path) -> 
     store = open_store(parse_spec(bucket, s3_endpoint))
     own = picture(tmp_path / "a.png", WIDE, 5)
     store.put("pictures/a.png", (tmp_path / "a.png").read_bytes())
-    rows = [{"prompt": "x", "image": each} for each in ("a.png", f"{bucket}/pictures/a.png", "none.png")]
+    wrong = ["none.png", "../../../a.png", f"{bucket}//a.png", f"{bucket}/é ?#%20.png", "s3://no-such-bucket/a.png",
+             "s3://", "https://a/b.png", "a\n.png"]  # fmt: skip
+    rows = [{"prompt": "x", "image": each} for each in ("a.png", f"{bucket}/pictures/a.png", *wrong)]
     settings = {"model": "paint", "endpoint_url": s3_endpoint, "images_uri": f"{bucket}/pictures", "seed": 1}
     run = darkroom.generate(rows, out=f"{bucket}/run", **settings)
     found = run.records.sort_values("row")
-    assert found["image_sha256"].fillna("").tolist() == [pixels_digest(own), pixels_digest(own), ""]
-    assert found["error"].tolist()[2] == f"image=none.png: no such object at {bucket}/pictures/none.png"
+    assert found["image_sha256"].fillna("").tolist() == [pixels_digest(own)] * 2 + [""] * len(wrong)
+    errors = found["error"].tolist()[2:]
+    assert errors[0] == f"image=none.png: no such object at {bucket}/pictures/none.png"
+    assert errors[-2] == "image=https://a/b.png: https:// is not read from; copy it to a folder or to s3://"
+    assert all(each.startswith(f"image={name}") for name, each in zip(wrong, errors, strict=True))
     assert verify(run, print).num_equal == 2
+
+
+def test_pictures_in_a_tar(folder: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as tar:
+        tar.add(folder / "pictures" / "0 é.png", "a/0.png")
+        tar.add(folder / "mask.png", "mask.png")
+    (tmp_path / "broken.tar").write_bytes(b"x" * 600)
+    names = ["shard-0.tar#a/0.png", "shard-0.tar#none.png", "broken.tar#a.png", "no.tar#a.png"]
+    rows = [{"prompt": "x", "image": name, "mask_image": "shard-0.tar#mask.png"} for name in names]
+    run = darkroom.generate(rows, model="paint", out=tmp_path / "run", images_uri=tmp_path)
+    found = frame(run)
+    assert found["image_sha256"].tolist()[0] == pixels_digest(np.asarray(Image.open(folder / "pictures" / "0 é.png")))
+    assert found["error"].tolist()[1:] == [
+        "image=shard-0.tar#none.png: the tar has no such file",
+        "image=broken.tar#a.png: broken.tar is not readable as a tar (invalid header)",
+        f"image=no.tar#a.png: no such file in {tmp_path}",
+    ]
 
 
 def test_an_axis_of_pictures_and_of_strengths(folder: Path, tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
-"""Files that rows of prompts name, read whole: by a path from one place, or by an address of their own."""
+"""Files that rows of prompts name, read whole: by a path from one place, or by an address of their own; files in a tar
+as `shard.tar#name`.
+"""
 
 import hashlib
+import io
 import os
 import posixpath
 import stat
+import tarfile
+import threading
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from darkroom.domain.errors import first_line
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.storage.store import (
     NotFound,
     Store,
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
 
 _HELD = "sha256:"  # before the digest of a file that a row holds itself
 _KEPT = "inputs/"  # where a run keeps it
+_MEMBER = ".tar#"  # between the name of a tar and that of a file in it
+_MOST_TAR_BYTES = 2**31
+_ONE_TAR = threading.Lock()
 
 
 class Unreadable(Exception):
@@ -53,6 +61,8 @@ class NamedPlace:
 
     def address(self, name: str) -> str:
         """A path of this machine, or an address. Raises Unreadable for a name that is neither."""
+        if any(ord(sign) < 32 for sign in name):
+            raise Unreadable("its name has control characters")
         if name.startswith("file://"):
             return unquote(name.removeprefix("file://"))
         if is_remote(name):
@@ -73,16 +83,32 @@ class NamedPlace:
         """Raises Unreadable for what is not there or too large, and StoreError where the store itself fails."""
         if name.startswith(_HELD):
             return self._of_run(name.removeprefix(_HELD))
-        address = self.address(name)
+        before, is_member, member = name.partition(_MEMBER)
+        if not is_member:
+            return self._whole(self.address(name), most_bytes)
+        with _ONE_TAR:  # whose members are wanted one after the other
+            data, members = _opened_tar(self, f"{before}{_MEMBER[:-1]}")
+        if member not in members:
+            raise Unreadable("the tar has no such file")
+        start, stop = members[member]
+        _check_size(stop - start, most_bytes)
+        return data[start:stop]
+
+    def _whole(self, address: str, most_bytes: int) -> bytes:
         if not is_remote(address):
             return _of_disk(address, most_bytes)
         scheme, bucket, key = split_address(address)
+        if not bucket or any(part in ("", ".", "..") for part in key.split("/")):
+            raise Unreadable(f"{address} is no address of an object; give one without empty, '.' or '..' parts")
         objects = _objects(f"{scheme}://{bucket}", self.endpoint_url)
-        found = objects.find(key)
-        if found is None:
-            raise Unreadable(f"no such object at {address}")
-        _check_size(found.size_bytes, most_bytes)
-        return objects.read(found, 0, found.size_bytes) if found.size_bytes else b""
+        try:
+            found = objects.find(key)
+            if found is None:
+                raise Unreadable(f"no such object at {address}")
+            _check_size(found.size_bytes, most_bytes)
+            return objects.read(found, 0, found.size_bytes) if found.size_bytes else b""
+        except DarkroomError as error:  # of a bucket that is not there, or an object that changes as it is read
+            raise Unreadable(str(error).replace("output.uri: ", "")) from error
 
     def _of_run(self, digest: str) -> bytes:
         assert self.kept
@@ -106,6 +132,18 @@ def _of_disk(path: str, most_bytes: int) -> bytes:
         raise Unreadable(f"no such file in {os.path.dirname(path)}") from None  # noqa: PTH120
     except (OSError, ValueError) as error:
         raise Unreadable(f"it cannot be read ({getattr(error, 'strerror', None) or first_line(error)})") from error
+
+
+@lru_cache(maxsize=2)
+def _opened_tar(place: NamedPlace, name: str) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """A tar's bytes, and where in them each of its files lies."""
+    data = place._whole(place.address(name), _MOST_TAR_BYTES)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            files = [each for each in tar if each.isreg()]
+    except tarfile.TarError as error:
+        raise Unreadable(f"{name} is not readable as a tar ({first_line(error)})") from error
+    return data, {each.name: (each.offset_data, each.offset_data + each.size) for each in files}
 
 
 def _check_size(size_bytes: int, most_bytes: int) -> None:
