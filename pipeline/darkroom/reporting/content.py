@@ -257,7 +257,7 @@ def _axis_faults(content: ReportContent) -> Iterator[str]:
 def _picture_faults(content: ReportContent) -> Iterator[str]:
     """image_id names a file, and image_href is followed by a click: neither may be anything."""
     strips = content.forming.strips if content.forming else ()
-    shown = (*content.pictures, *strips, *content.edits)
+    shown: tuple[Picture | Strip | Edit, ...] = (*content.pictures, *strips, *content.edits)
     for image_id in (each.image_id for each in shown):
         if not _FILE_NAME.fullmatch(image_id):
             yield f"report: image_id {image_id!r} cannot name a file; use letters, digits, - and _"
