@@ -343,6 +343,27 @@ class Sampling:
         multiple=8,
         help="Pixels from left to right; null: what the model was made for.",
     )
+    num_frames: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        argument=True,
+        row=True,
+        low=1,
+        high=10_000,
+        label="Frames",
+        help="Frames of a video; null: as many as the model was made for, and of a model of images none.",
+    )
+    fps: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        row=True,
+        low=1,
+        high=240,
+        label="FPS",
+        help="Frames a second of a video; LTX is told it as frame_rate. null: what the model was made for.",
+    )
     negative_prompt: str = setting(
         "", row=True, is_prompt=True, help="What guidance steers away from; empty: the model's idea of no prompt."
     )
@@ -466,6 +487,11 @@ class Sampling:
     )  # None: the run's
 
     @property
+    def is_video(self) -> bool:
+        """Whether it makes videos, and else images."""
+        return self.num_frames is not None
+
+    @property
     def is_guided(self) -> bool:
         """Whether the model sees every image twice, with its prompt and without."""
         return self.guidance_scale > 1
@@ -526,6 +552,7 @@ LOSSY_OF_MODEL = tuple(each for each in settings_of(ModelRef) if each.lossy and 
 LOSSY_PARTS = tuple(each.name for each in PARTS if each.lossy)  # kinds of its parts
 # How a model is held in memory: no part of its identity, since images stay as they are up to the order of sums.
 EXECUTION = tuple(each for each in settings_of(ModelRef) if not each.of_image)
+OF_VIDEOS = ("num_frames", "fps")  # None: of a model that makes images
 # Of settings that every image has, what they say where its renderer takes no such setting.
 UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
 # What cells most often differ in, in the order that a reader looks at it.

@@ -1,4 +1,4 @@
-"""Renders with any diffusers text-to-image pipeline, always in one batch shape.
+"""Renders with any diffusers pipeline of text to images or videos, always in one batch shape.
 
 Short batches are padded and the padding thrown away, so that an image's bytes depend neither on its neighbours nor on
 where a shard ends, and a compiled model is compiled once. When memory runs out the batch is halved for a while.
@@ -263,7 +263,7 @@ class DiffusersRenderer:
                 raise DarkroomError(f"{type(self._pipe).__name__} takes no {name}; leave it out")
 
     def _images(self, decoded: torch.Tensor) -> list[tuple[np.ndarray | None, str | None]]:
-        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each decoded image."""
+        """Pixels, (H, W, 3) uint8, of videos (F, H, W, 3), or the reason why there are none, of each decoded image."""
         with self._stage("copy"):
             errors, pixels = faults(decoded), to_pixels(decoded).cpu().numpy()
         return [(None if error else pixels[index], error) for index, error in enumerate(errors)]

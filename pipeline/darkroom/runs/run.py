@@ -50,14 +50,15 @@ class OutputInfo:
     """How images are laid out and encoded."""
 
     layout: str  # files, webdataset or parquet
-    image_format: str  # png, webp or jpeg
-    quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
+    image_format: str  # png, webp or jpeg; of videos mp4, webm, webp, gif or zip
+    quality: int  # of webp and jpeg, 1 to 100; of mp4 and webm the crf; 0 for a format that has none
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
     trajectory_prompts: int | None = None  # of so many, the first, whose first image has a trajectory; None: none has
     trajectory_steps: tuple[int, ...] | list[int] | None = None  # from 1; None: spread over those of each image
     overlay: str = ""  # text that is drawn on images: JSON, see `overlays.OverlaySettings`; empty: none
     watermark: str = ""  # letters of the invisible mark in images' pixels; empty: none
     c2pa: bool = False  # whether each image has a signed manifest
+    video: bool = False  # whether they are videos
 
     def __post_init__(self) -> None:
         if self.trajectory_steps is not None:
