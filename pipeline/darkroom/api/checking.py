@@ -22,7 +22,7 @@ from darkroom.api.parts import check_rows_loras
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
 from darkroom.api.trajectories import check_trajectory
-from darkroom.api.videos import check_videos, quality_of
+from darkroom.api.videos import check_images, check_videos, quality_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.policy import Policy
@@ -198,10 +198,11 @@ def check(request: Request, device: str) -> Checked:
         else [grid_cell(request.model, request.sampling, each, device, find) for each in grid_settings(grid)]
     )
     once = {item.cell.cell_id: item for item in cells}
+    check_videos(request.output, list(once.values()))
     for item in once.values():
         _check_format(request.output, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
-    check_videos(request.output, list(once.values()), scan.num_overriding)
+    check_images(list(once.values()), scan.num_overriding)
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
         if item.model.plug_in:

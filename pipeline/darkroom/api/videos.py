@@ -11,11 +11,8 @@ from darkroom.runs.videos import CODECS, av
 _OF_FILES = ("video_format", "crf")
 
 
-def check_videos(output: OutputOptions, cells: Sequence[CheckedCell], rows: Collection[str]) -> None:
-    """Raises DarkroomError for cells of which some make videos and some images, and for options of the other kind.
-
-    `rows`: names of the settings that rows have of their own.
-    """
+def check_videos(output: OutputOptions, cells: Sequence[CheckedCell]) -> None:
+    """Raises DarkroomError for cells of which some make videos and some images, and for options of the other kind."""
     kinds = {item.cell.sampling.is_video: item.cell.model.repo_id for item in cells}
     if len(kinds) > 1:
         raise DarkroomError(
@@ -25,12 +22,18 @@ def check_videos(output: OutputOptions, cells: Sequence[CheckedCell], rows: Coll
     if True in kinds:
         _check_output(output, kinds[True])
         return
-    for name in OF_VIDEOS:
-        if name in rows or any(getattr(item.cell.sampling, name) is not None for item in cells):
-            raise DarkroomError(f"{name}: {kinds[False]} makes images; give sampling.num_frames, or leave it out")
+    check_images(cells, [name for item in cells for name in OF_VIDEOS if getattr(item.cell.sampling, name) is not None])
     for name in _OF_FILES:
         if (value := getattr(output, name)) != getattr(OutputOptions, name):
             raise DarkroomError(f"output.{name}={value}: {kinds[False]} makes images; leave it out")
+
+
+def check_images(cells: Sequence[CheckedCell], given: Collection[str]) -> None:
+    """Refuse settings of videos by their names, of cells or rows, where cells make images."""
+    for name in OF_VIDEOS:
+        if name in given and not cells[0].cell.sampling.is_video:
+            model = cells[0].cell.model.repo_id
+            raise DarkroomError(f"{name}: {model} makes images; give sampling.num_frames too, or leave it out")
 
 
 def _check_output(output: OutputOptions, model: str) -> None:

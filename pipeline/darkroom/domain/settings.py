@@ -343,27 +343,6 @@ class Sampling:
         multiple=8,
         help="Pixels from left to right; null: what the model was made for.",
     )
-    num_frames: int | None = setting(
-        None,
-        from_model=True,
-        neutral=None,
-        argument=True,
-        row=True,
-        low=1,
-        high=10_000,
-        label="Frames",
-        help="Frames of a video; null: as many as the model was made for, and of a model of images none.",
-    )
-    fps: int | None = setting(
-        None,
-        from_model=True,
-        neutral=None,
-        row=True,
-        low=1,
-        high=240,
-        label="FPS",
-        help="Frames a second of a video; LTX is told it as frame_rate. null: what the model was made for.",
-    )
     negative_prompt: str = setting(
         "", row=True, is_prompt=True, help="What guidance steers away from; empty: the model's idea of no prompt."
     )
@@ -471,6 +450,27 @@ class Sampling:
         low=-10,
         high=10,
         help="Factor of the weights of all LoRAs that an image is made with, so that their proportions stay.",
+    )
+    num_frames: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        argument=True,
+        row=True,
+        low=1,
+        high=10_000,
+        label="Frames",
+        help="Frames of a video; null: as many as the model was made for, and of a model of images none.",
+    )
+    fps: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        row=True,
+        low=1,
+        high=240,
+        label="FPS",
+        help="Frames a second of a video; LTX is told it as frame_rate. null: what the model was made for.",
     )
     num_images_per_prompt: int | None = setting(
         1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."

@@ -77,9 +77,7 @@ def _scored(store: Store, scorer: Extractor, chosen: Sequence[tuple[Record, _Tol
             chunk = chosen[start : start + _CHUNK]
             files = stored_files(store, [own for own, _ in chunk])
             pictures = [
-                Picture(
-                    file.record.image_id, told.words, file.pixels(), file.sha256, told.row, video_in(file.data)
-                )
+                Picture(file.record.image_id, told.words, file.pixels(), file.sha256, told.row, video_in(file.data))
                 for file, (_, told) in zip(files, chunk, strict=True)
             ]
             found = extract(scorer, pictures)

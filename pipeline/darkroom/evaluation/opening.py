@@ -1,7 +1,7 @@
 """Which extractors there are, and how one is checked, inspected, pinned and loaded; and the one without weights."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Scores of videos by an extractor of pictures, of evenly spaced frames: how frames fit the prompt, and one another.
 
-`frame_clip_score` is 100 times the mean cosine of frames and prompt, "textual alignment" of Tune-A-Video (Wu et al.
-2023); `frame_consistency` the mean cosine of each of these frames and the next, its "frame consistency", in CLIP's space,
-or by DINOv2 nearer to VBench's "subject consistency" (Huang et al. 2024).
+`frame_clip_score` is 100 times the mean cosine of frames and prompt; `frame_consistency` the mean cosine of each of
+these frames and the next. In CLIP's space they are the "textual alignment" and "frame consistency" of Tune-A-Video
+(Wu et al. 2023); by DINOv2 the latter is near VBench's "subject consistency" (Huang et al. 2024).
 """
 
 from collections.abc import Sequence

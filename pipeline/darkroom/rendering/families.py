@@ -71,6 +71,8 @@ _HUNYUAN_DIT = Family(
     arguments={"use_resolution_binning": False},  # which makes other sizes than were asked for
 )
 _KOLORS = Family(mixes_guidance=True, tokens=(Tokens(limit=256),), needs="sentencepiece")
+
+
 def _video(frames_unit: int, fps: int, tokens: Tokens, **more: object) -> Family:
     """Of text alone. `fps`: as its papers and cards have it. LoRAs of several images in one batch were not tried."""
     facts = {"mixes_guidance": True, "mixes_loras": False, "unit": 16, "latents": Latents.OTHER, **more}

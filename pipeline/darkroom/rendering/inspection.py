@@ -11,8 +11,8 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import EXECUTION, ModelRef, Value
 from darkroom.rendering import single_file
 from darkroom.rendering.backends import check_attention_backend
-from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.families import FAMILIES
+from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.memory_options import check_offload, check_quantization, check_vae, vae_config
 from darkroom.rendering.model_facts import (

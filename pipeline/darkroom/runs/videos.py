@@ -161,8 +161,6 @@ def _yuv(library: ModuleType, pixels: np.ndarray, number: int, fps: int) -> Any:
     return found
 
 
-
-
 def _box(xmp: str) -> bytes:
     """An MP4's own place for XMP, at the end of the file."""
     data = xmp.encode("utf-8", "replace")
