@@ -11,6 +11,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.policy import NO_POLICY, Best, Policy, PolicyFigure, Rule
 from darkroom.runs.files import RUN_KEY, from_json, to_json
+from darkroom.runs.videos import CODECS
 from darkroom.storage.store import NotFound, Store
 
 FINGERPRINT = "the prompt dataset's fingerprint"
@@ -63,6 +64,13 @@ class OutputInfo:
     def __post_init__(self) -> None:
         if self.trajectory_steps is not None:
             object.__setattr__(self, "trajectory_steps", tuple(self.trajectory_steps))
+
+    @property
+    def encoding(self) -> dict[str, object]:
+        """How files are encoded, by the names of the options that say so."""
+        if not self.video:
+            return {"image_format": self.image_format, "quality": self.quality}
+        return {"video_format": self.image_format, "crf" if self.image_format in CODECS else "quality": self.quality}
 
     @property
     def trajectory(self) -> str:
@@ -237,7 +245,9 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 def fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
     compile stay."""
-    files = {name: value for name, value in asdict(run.output).items() if not name.startswith("trajectory_")}
+    named = ("trajectory_prompts", "trajectory_steps", "image_format", "quality", "video")  # otherwise
+    files = {name: value for name, value in asdict(run.output).items() if name not in named}
+    files = {"layout": files.pop("layout"), **run.output.encoding, **files}
     return {
         FINGERPRINT: run.first_prompts.fingerprint,
         "the prompt dataset's number of rows": run.first_prompts.num_rows,
