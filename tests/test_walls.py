@@ -202,6 +202,7 @@ IS_OF_FEATURES = (
     "scorer",
     "sharpness",
     "reference",
+    "video_frames",
 )  # names, or how they begin
 
 

@@ -1,7 +1,6 @@
-"""Videos from the command to the page, by the painter and by a tiny Wan."""
+"""Videos from the command to the record and its scores, by the painter; of models in test_families.py."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,18 +116,3 @@ def test_scores_are_of_frames(painted: Store, tmp_path: Path) -> None:
     [figures] = found.cells.values()
     assert -100 <= figures["demo_clip_frames.frame_clip_score"].value <= 100
     assert figures["demo_clip_frames.frame_consistency"].value < 1
-
-
-@pytest.mark.slow
-def test_a_tiny_wan_is_rendered_verified_and_grouped_otherwise(
-    tiny_model: Callable[[str], Path], tmp_path: Path
-) -> None:
-    words = ("model=diffusers", f"model.repo_id={tiny_model('wan')}", "engine=local", "engine.device=cpu", *PROMPTS)
-    words = (*words, "sampling.height=32", "sampling.width=32", "sampling.num_inference_steps=2")
-    run = generated(tmp_path / "run", *words, "sampling.num_frames=5", "engine.batch_size=2", "engine.shard_size=3")
-    assert run_here("verify", *named(run)) == 0
-    other = generated(tmp_path / "other", *words, "sampling.num_frames=5", "engine.batch_size=2", "engine.shard_size=1")
-    one, two = ({each.image_id: each.pixels_sha256 for each in records(store)} for store in (run, other))
-    assert one == two
-    with pytest.raises(DarkroomError, match="num_frames=6: .* makes multiples of 4 and one more; give num_frames=5 or"):
-        run_here("plan", *words, "sampling.num_frames=6")
