@@ -101,7 +101,13 @@ class Family:
     frames_unit: int | None = None  # of a video: its frames are a multiple of it and one more; None: it makes images
     fps: int | None = None  # frames a second that its videos were trained at
     fps_argument: str | None = None  # by which a call is told them; None: it is not
+    img2img: str | None = None  # the class that makes images from pictures with this one's networks
+    inpaint: str | None = None  # the same where a mask keeps a part of the picture
     is_proved: bool = True  # false: a class that is not in the table
+
+    def task_class(self, is_masked: bool) -> str | None:
+        """Of images that are made from pictures."""
+        return self.inpaint if is_masked else self.img2img
 
 
 UNPROVED = Family(is_proved=False, mixes_loras=False, latents=Latents.OTHER)

@@ -218,4 +218,6 @@ def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parame
         return family.guidance is not Guidance.NONE
     if name in OF_VIDEOS:
         return family.frames_unit is not None
+    if name == "strength":  # of the classes that make images from pictures
+        return bool(family.img2img or family.inpaint)
     return parameters is None or name in parameters
