@@ -15,6 +15,8 @@ from darkroom.runs.reading import records
 from darkroom.runs.videos import frames_of, num_frames
 from darkroom.storage.store import Store, open_store, parse_spec
 from tests.jobs.helpers import PAINT, copied, named, run_here
+from tests.reporting.driving import browser
+from tests.reporting.pages import CHROMIUM
 
 pytest.importorskip("av", reason="needs the optional package av")
 
@@ -116,3 +118,22 @@ def test_scores_are_of_frames(painted: Store, tmp_path: Path) -> None:
     [figures] = found.cells.values()
     assert -100 <= figures["demo_clip_frames.frame_clip_score"].value <= 100
     assert figures["demo_clip_frames.frame_consistency"].value < 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+def test_the_page_plays_a_video_until_it_is_closed(painted: Store, tmp_path: Path) -> None:
+    run = copied(painted, str(tmp_path / "run"))
+    assert run_here("report", *named(run)) == 0
+    with browser(tmp_path) as tab:
+        tab.open(
+            tmp_path / "run" / "report" / "index.html", "document.querySelectorAll('#sheet .tile .plays').length === 3"
+        )
+        tab.evaluate("document.querySelector('#sheet .tile').click()")
+        video = "document.querySelector('dialog video')"
+        tab.wait(f"{video}.currentTime > 0")
+        said = tab.evaluate(f"[{video}.muted, {video}.loop, {video}.controls, {video}.poster.endsWith('.webp')]")
+        assert said == [True] * 4
+        tab.evaluate("document.querySelector('dialog').close()")
+        tab.wait(f"{video}.paused")
+        assert tab.console == []

@@ -122,12 +122,12 @@ def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputIn
 
 
 def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
-    """The sample with the size that its image has: some pipelines round what they are asked for."""
-    request, (height, width) = sample.request, pixels.shape[-3:-1]
-    num_frames = pixels.shape[0] if pixels.ndim > 3 else None
-    sampling = replace(request.sampling, height=height, width=width, num_frames=num_frames)
-    if sampling == request.sampling:
+    """The sample with the size that its image has, and the frames: some pipelines round what they are asked for."""
+    request, asked, (*frames, height, width, _) = sample.request, sample.request.sampling, pixels.shape
+    num_frames = frames[0] if frames else None
+    if (height, width, num_frames) == (asked.height, asked.width, asked.num_frames):
         return sample
+    sampling = replace(asked, height=height, width=width, num_frames=num_frames)
     return replace(sample, request=replace(request, sampling=sampling))
 
 
