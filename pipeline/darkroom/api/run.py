@@ -26,7 +26,6 @@ from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each, read_parts
 from darkroom.runs.cells import CellInfo, dropped_cells
 from darkroom.runs.drivers import Spent, spent
-from darkroom.runs.encoding import decode_all
 from darkroom.runs.equal_pixels import equal_lines
 from darkroom.runs.images import StoredFile, first_images, stored_files
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
@@ -34,6 +33,7 @@ from darkroom.runs.opening import open_whole
 from darkroom.runs.policy_counts import PolicyCount
 from darkroom.runs.reading import CellState, Commits, Pace, as_in_cell, states
 from darkroom.runs.run import RunInfo
+from darkroom.runs.videos import frames_of
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Run:
         where there is none."""
         if not self.info.output.video:
             raise DarkroomError(f"{self.store.describe()}: its images have no frames; take image({image_id!r})")
-        return decode_all(self._file(self.image(image_id).info["record"]).data)
+        return np.stack([*frames_of(self._file(self.image(image_id).info["record"]).data)])
 
     @property
     def figures(self) -> dict[str, dict[str, Figure]]:

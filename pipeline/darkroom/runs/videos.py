@@ -70,7 +70,7 @@ def encode_video(frames: np.ndarray, video_format: str, quality: int, shown: Sho
 
 def is_video(data: bytes) -> bool:
     """Whether a file is an MP4, a WebM, a GIF, a ZIP or an animated WebP."""
-    is_webp = data[:4] == b"RIFF" and data[12:16] == b"VP8X" and bool(data[20] & _ANIMATED)
+    is_webp = data[:4] == b"RIFF" and data[12:16] == b"VP8X" and any(flags & _ANIMATED for flags in data[20:21])
     return is_webp or _is_zip(data) or data.startswith(b"GIF8") or _is_of_av(data)
 
 
