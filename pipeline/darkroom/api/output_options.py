@@ -148,6 +148,11 @@ class OutputOptions:
         "png", choices=("png", "webp", "jpeg"), help="How images are encoded; png loses nothing."
     )
     quality: int = option(95, low=1, high=100, help="Of webp and jpeg; more is larger and better.")
+    provenance: bool = option(
+        True,
+        help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
+        "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
+    )
     video_format: str = option(
         "mp4",
         choices=VIDEO_FORMATS,
@@ -161,11 +166,6 @@ class OutputOptions:
         help="Of mp4, up to 51, and webm: less is larger and better; null: "
         + " and ".join(f"{codec.crf} of {name}" for name, codec in CODECS.items())
         + ".",
-    )
-    provenance: bool = option(
-        True,
-        help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
-        "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
     trajectory: bool = option(
         False,

@@ -31,6 +31,7 @@ from PIL import ExifTags, Image
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs.videos import CODECS, frames_of, is_video, middle_frame
 
+IMAGE_FORMATS = ("png", "webp", "jpeg")
 CONTENT_TYPES = {
     "png": "image/png",
     "webp": "image/webp",
@@ -84,7 +85,7 @@ class FileText:
 
 
 def encode(pixels: np.ndarray, image_format: str, quality: int, text: FileText = FileText()) -> bytes:
-    """Encode (height, width, 3) uint8 RGB as `image_format`, one of `CONTENT_TYPES`.
+    """Encode (height, width, 3) uint8 RGB as `image_format`, one of `IMAGE_FORMATS`.
 
     `quality` (1 to 100) is for webp and jpeg. Equal input gives equal bytes.
     """
