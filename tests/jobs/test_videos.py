@@ -9,6 +9,7 @@ import pytest
 
 import darkroom
 from darkroom.domain.errors import DarkroomError
+from darkroom.runs.encoding import index_tar
 from darkroom.runs.images import image_bytes
 from darkroom.runs.layouts import LAYOUTS
 from darkroom.runs.reading import records
@@ -109,6 +110,21 @@ def test_frames_are_an_axis_and_cells_share_their_noise(tmp_path: Path) -> None:
     by_frames = {record.sampling.num_frames: record for record in records(run) if record.row == 0}
     assert by_frames.keys() == {1, 3}
     assert by_frames[1].seed == by_frames[3].seed
+
+
+def test_videos_are_handed_over_as_they_are(painted: Store, tmp_path: Path) -> None:
+    run = darkroom.open_run(painted.spec.uri)
+    run.export(tmp_path / "set", layout="webdataset")
+    card = (tmp_path / "set" / "README.md").read_text()
+    assert '{"name": "mp4", "dtype": "video"}' in card
+    assert "text-to-video" in card
+    files = index_tar((tmp_path / "set" / "000000.tar").read_bytes())
+    assert {image_id: found.data for image_id, found in files.items()} == {
+        record.image_id: image_bytes(painted, record) for record in records(painted)
+    }
+    for words, told in (({"layout": "imagefolder"}, "it is of images"), ({"size": 8}, "not encoded anew")):
+        with pytest.raises(DarkroomError, match=told):
+            run.export(tmp_path / "other", **{"layout": "webdataset", **words})
 
 
 @pytest.mark.slow

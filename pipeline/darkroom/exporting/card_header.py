@@ -9,7 +9,7 @@ from typing import Any
 from darkroom.exporting.about import Card
 from darkroom.exporting.column_types import feature
 from darkroom.exporting.shards import SIDECARS, Format
-from darkroom.runs.encoding import EXTENSIONS, feature_kind
+from darkroom.runs.encoding import EXTENSIONS, feature_kind, task_of
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 _NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
@@ -25,7 +25,7 @@ def header(of: Card) -> list[str]:
         "---",
         *license,
         "task_categories:",
-        "- text-to-image",
+        f"- {task_of(of.form.image_format)}",
         "tags:",
         "- synthetic",
         "size_categories:",

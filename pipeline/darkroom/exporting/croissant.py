@@ -14,7 +14,7 @@ import pyarrow.types as pt
 
 from darkroom.exporting.about import Card, citation, description
 from darkroom.exporting.shards import LIST, ExportedFile
-from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS
+from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, task_of
 from darkroom.runs.videos import CODECS
 
 _CONTEXT: dict[str, Any] = {
@@ -55,7 +55,7 @@ def croissant(of: Card, files: Sequence[ExportedFile]) -> dict[str, Any]:
         "description": description(of),
         **({"license": of.license} if of.license else {}),
         "citeAs": citation(of),
-        "keywords": ["text-to-image", "synthetic"],
+        "keywords": [task_of(of.form.image_format), "synthetic"],
         "version": "1.0.0",
         "isLiveDataset": False,
         "distribution": [*_objects(files), *_sets(of)],

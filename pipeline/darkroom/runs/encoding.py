@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from PIL import ExifTags, Image
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.videos import CODECS, frames_of, is_video, middle_frame
+from darkroom.runs.videos import CODECS, VIDEO_FORMATS, frames_of, is_video, middle_frame
 
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 CONTENT_TYPES = {
@@ -285,6 +285,11 @@ def parquet_of_images(names: Sequence[str], files: Sequence[bytes], columns: pa.
 def feature_kind(image_format: str) -> str:
     """As what `datasets` opens such files; of a ZIP of frames it can open none."""
     return "video" if image_format in CODECS else "image"
+
+
+def task_of(image_format: str) -> str:
+    """What made such files, as the Hugging Face hub calls it."""
+    return "text-to-video" if image_format in VIDEO_FORMATS and image_format not in IMAGE_FORMATS else "text-to-image"
 
 
 def index_parquet(container: bytes) -> dict[str, Indexed]:
