@@ -13,7 +13,7 @@ from darkroom.evaluation.extractor import Extractor, ExtractorSpec
 from darkroom.evaluation.opening import load_extractor
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
-from darkroom.runs.encoding import CONTENT_TYPES
+from darkroom.runs.encoding import IMAGE_FORMATS
 from darkroom.runs.features import ExtractorInfo, features_key, from_bytes, get_features
 from darkroom.runs.files import manifest_key
 from darkroom.runs.layouts import LAYOUTS
@@ -29,7 +29,7 @@ def extractors() -> list[Extractor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inline_features_are_those_of_the_stored_images(
     tmp_path: Path, layout: str, image_format: str, extractors: list[Extractor]

@@ -20,7 +20,7 @@ from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs import manifest
-from darkroom.runs.encoding import CONTENT_TYPES, FileText, decode, encode
+from darkroom.runs.encoding import IMAGE_FORMATS, FileText, decode, encode
 from darkroom.runs.files import IMAGES_PREFIX, manifest_key
 from darkroom.runs.images import stored_objects
 from darkroom.runs.layouts import LAYOUTS, encode_image, parameters_line, settings_json, xmp_packet
@@ -185,7 +185,7 @@ def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
     assert json.loads(image.text["darkroom"])["seed"] == 5
 
 
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 @given(st.text(max_size=60))
 @settings(max_examples=20, deadline=None)
 def test_any_file_says_that_a_model_made_it(image_format: str, prompt: str) -> None:

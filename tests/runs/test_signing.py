@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, EncodedImage, encode
+from darkroom.runs.encoding import EXTENSIONS, IMAGE_FORMATS, EncodedImage, encode
 from darkroom.runs.signing import TEST, ManifestSigner, Signing, check_signing, read_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -67,7 +67,7 @@ def issued(
     return str(folder / "chain.pem"), str(folder / "key.pem"), str(folder / "root.pem")
 
 
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_a_manifest_holds_for_its_image_alone(image_format: str) -> None:
     signed = image(image_format)
     manifest = ManifestSigner(Signing(TEST)).sign(signed, image_format)

@@ -76,6 +76,8 @@ def generate(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    video_format: Literal["mp4", "webm", "webp", "gif", "zip"] = "mp4",
+    crf: int | None = None,
     provenance: bool = True,
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
@@ -118,6 +120,7 @@ def generate(
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(
         _text(out), endpoint_url, layout, image_format, quality, provenance,
+        video_format=video_format, crf=crf,
         trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
         **_after_rendering(overlay, watermark, c2pa),
     )  # fmt: skip
@@ -146,6 +149,8 @@ def sweep(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    video_format: Literal["mp4", "webm", "webp", "gif", "zip"] = "mp4",
+    crf: int | None = None,
     provenance: bool = True,
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
@@ -177,6 +182,7 @@ def sweep(
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(
         _text(out), endpoint_url, layout, image_format, quality, provenance,
+        video_format=video_format, crf=crf,
         trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
         **_after_rendering(overlay, watermark, c2pa),
     )  # fmt: skip
@@ -202,6 +208,8 @@ def plan(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    video_format: Literal["mp4", "webm", "webp", "gif", "zip"] = "mp4",
+    crf: int | None = None,
     provenance: bool = True,
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
@@ -228,6 +236,7 @@ def plan(
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(
         _text(out), endpoint_url, layout, image_format, quality, provenance,
+        video_format=video_format, crf=crf,
         trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
         **_after_rendering(overlay, watermark, c2pa),
     )  # fmt: skip

@@ -229,6 +229,16 @@ def check_columns(wanted: CheckedEvaluation, there: Sequence[str]) -> None:
             )
 
 
+def check_frames(wanted: CheckedEvaluation, are_videos: bool) -> None:
+    """Refuse extractors that look at several frames, of a run of images."""
+    for info in wanted.extractors:
+        if info.num_frames and not are_videos:
+            raise DarkroomError(
+                f"extractors: {info.called} looks at {info.num_frames} frames of a video, and the run is of images; "
+                "leave it out"
+            )
+
+
 def _check_reference(found: CheckedEvaluation) -> None:
     """Refuse metrics that are named and could not be computed."""
     for info in found.extractors if found.named else ():

@@ -15,6 +15,7 @@ from darkroom.api.evaluation import (
     Extracted,
     check_columns,
     check_evaluation,
+    check_frames,
     extract,
     is_rated,
     stored_options,
@@ -147,6 +148,7 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
     votes = expects_votes and ratings_of(run, options.seed, silent) is not None
     wanted = check_evaluation(options, progress, votes)
     check_writable(run)
+    check_frames(wanted, run.info.output.video)
     if wanted.reads_columns:
         check_columns(wanted, _columns(run))
     with started(engine) as ready:

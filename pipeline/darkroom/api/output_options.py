@@ -12,6 +12,7 @@ from darkroom.domain.errors import DarkroomError, credentials_in, has_credential
 from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
 from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
 from darkroom.runs.signing import ENVIRONMENT, TEST, Signing
+from darkroom.runs.videos import CODECS, VIDEO_FORMATS
 from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
@@ -152,6 +153,20 @@ class OutputOptions:
         help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
+    video_format: str = option(
+        "mp4",
+        choices=VIDEO_FORMATS,
+        help="How videos are encoded: mp4 (H.264) and webm (VP9), by the optional package av; webp and gif, animated; "
+        "zip, a PNG a frame, which alone loses nothing.",
+    )
+    crf: int | None = option(
+        None,
+        low=0,
+        high=63,
+        help="Of mp4, up to 51, and webm: less is larger and better; null: "
+        + " and ".join(f"{codec.crf} of {name}" for name, codec in CODECS.items())
+        + ".",
+    )
     trajectory: bool = option(
         False,
         help="Whether it is stored how some images form: x_t and predicted x_0 of chosen steps, as pictures of at most "
@@ -174,14 +189,22 @@ class OutputOptions:
         self._check_trajectory()
         if self.uri is not None and has_credentials(self.uri):
             raise credentials_in("output.uri")
-        if self.image_format == "png" and self.quality != OutputOptions.quality:
+        if "webp" not in (self.image_format, self.video_format) and self.image_format != "jpeg":
+            self._check_no_quality()
+        codec = CODECS.get(self.video_format)
+        if self.crf is not None and (codec is None or self.crf > codec.most):
+            of = f"at most {codec.most} in {self.video_format}" if codec else f"of {' and '.join(CODECS)}"
+            raise DarkroomError(f"output.crf={self.crf}: it is {of}; give another, or another output.video_format")
+        if self.endpoint_url is not None and not is_remote(self.uri or ""):
+            where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
+            raise endpoint_of_no_store(where)
+
+    def _check_no_quality(self) -> None:
+        if self.quality != OutputOptions.quality:
             raise DarkroomError(
                 f"output.quality={self.quality} is of webp and jpeg, and output.image_format is png; leave it out, or "
                 "choose another format"
             )
-        if self.endpoint_url is not None and not is_remote(self.uri or ""):
-            where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
-            raise endpoint_of_no_store(where)
 
     def _check_trajectory(self) -> None:
         steps = self.trajectory_steps

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from darkroom.api.checking import Checked, Request
-from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation, extractor_specs, stored_options
+from darkroom.api.evaluation import (
+    CheckedEvaluation,
+    check_columns,
+    check_evaluation,
+    check_frames,
+    extractor_specs,
+    stored_options,
+)
 from darkroom.api.evaluation_options import EvaluationOptions, PolicyRule
 from darkroom.api.events import Progress
 from darkroom.domain.errors import DarkroomError
@@ -48,7 +55,9 @@ def check_policy(found: Checked, evaluation: CheckedEvaluation | None, progress:
     if checked.policy.best:
         _check_numbers(request, found, checked.policy.best)
     asked = [info for info in scoring.extractors if info.extractor_id in checked.policy.extractor_ids]
-    check_columns(replace(scoring, extractors=tuple(asked)), found.scan.extras_schema.names)
+    used = replace(scoring, extractors=tuple(asked))
+    check_columns(used, found.scan.extras_schema.names)
+    check_frames(used, found.are_videos)
     return checked
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
 from darkroom.api.engine import Engine, driver_device, likely_device, started
-from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
+from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation, check_frames
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
@@ -87,6 +87,7 @@ def render(request: Request, progress: Progress) -> RenderResult:
         check_halving(request.halving, evaluation)
     if evaluation:
         check_columns(evaluation, found.scan.extras_schema.names)
+        check_frames(evaluation, found.are_videos)
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()

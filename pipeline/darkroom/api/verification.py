@@ -34,7 +34,7 @@ from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, l
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.encoding import CONTENT_TYPES, decode, pixels_digest
+from darkroom.runs.encoding import CONTENT_TYPES, decode_all, pixels_digest
 from darkroom.runs.finishing import finish
 from darkroom.runs.images import (
     StoredObject,
@@ -321,7 +321,7 @@ def _difference(record: Record, made: Rerendered | None, store: Store, progress:
 
 def _pixel_difference(record: Record, made: Rerendered, store: Store) -> str:
     try:
-        old, new = (decode(data).astype(np.int16) for data in (image_bytes(store, record), made.data))
+        old, new = (decode_all(data).astype(np.int16) for data in (image_bytes(store, record), made.data))
     except DarkroomError as error:
         return f"the stored one cannot be compared: {error}"
     if old.shape != new.shape:

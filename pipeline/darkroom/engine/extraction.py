@@ -21,6 +21,7 @@ from darkroom.prompts.extras import json_values
 from darkroom.rendering.renderer import FatalDeviceError, explained
 from darkroom.runs.encoding import LOSSLESS, EncodedImage, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
+from darkroom.runs.videos import some_frames, video_in
 
 _MAX_ERROR_CHARS = 300
 _CHUNK = 32  # pictures of a shard that are held before their features are made
@@ -36,9 +37,18 @@ class Picture:
 
     image_id: str
     prompt: str  # its words, without weights
-    pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file, of a video the middle frame
     sha256: str = ""  # of its file, where that is known already
     row: Mapping[str, Any] = field(default_factory=dict)  # of its prompt: `prompt_rows`
+    video: bytes = field(default=b"", repr=False)  # the file that it is the middle frame of; empty: a picture
+
+    def seen(self, num_frames: int) -> np.ndarray:
+        """What an extractor looks at: pixels, or so many frames of the video, (F, H, W, 3)."""
+        if not num_frames:
+            return self.pixels
+        if not self.video:
+            raise ValueError("it is an image, and frames of a video are looked at")
+        return np.stack(some_frames(self.video, num_frames))
 
 
 def columns_read(extractors: Iterable[Extractor]) -> list[str]:
@@ -105,7 +115,7 @@ def _scored(
 ) -> tuple[ImageFeatures, tuple[str, ...], tuple[str, ...]]:
     """The arguments of ShardFeatures: a score that does not apply is NaN, and no error."""
     rows = [{**picture.row, "image_id": picture.image_id, "prompt": picture.prompt} for picture in pictures]
-    answers = scorer.row_scores([picture.pixels for picture in pictures], rows)
+    answers = scorer.row_scores([picture.seen(scorer.info.num_frames) for picture in pictures], rows)
     if len(answers) != len(pictures):
         raise ValueError(f"{scorer.info.name} gave {len(answers)} answers for {len(pictures)} pictures")
     names = [score.name for score in scorer.info.named_scores]
@@ -136,7 +146,8 @@ def _is_device_fault(error: BaseException) -> bool:
 
 def _features_by(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeatures:
     image_ids = tuple(picture.image_id for picture in pictures)
-    pixels, prompts = [picture.pixels for picture in pictures], [picture.prompt for picture in pictures]
+    pixels = [picture.seen(extractor.info.num_frames) for picture in pictures]
+    prompts = [picture.prompt for picture in pictures]
     if isinstance(extractor, ImageScorer):
         scores = np.asarray(extractor.scores(pixels, prompts), np.float32)
         return _without_captions(image_ids, scores[:, None] if scores.ndim == 1 else scores)
@@ -233,7 +244,7 @@ class InlineFeatures:
     def add(self, image: EncodedImage, caption: str, pixels: np.ndarray) -> None:
         """An image that was encoded from these pixels; its features are made between the device's batches."""
         try:
-            shown = pixels if self._is_lossless else decode(image.data)
+            shown = pixels if self._is_lossless and pixels.ndim == 3 else decode(image.data)
         except DarkroomError as error:  # such as an image that is larger than any that is read
             extractors = (each for lane in self._lanes for each in lane.extractors)
             self._unreadable.append(
@@ -242,7 +253,7 @@ class InlineFeatures:
             return
         with self._adding:
             row = self._rows.get(image.image_id, {})
-            self._waiting.append(Picture(image.image_id, caption, shown, row=row))
+            self._waiting.append(Picture(image.image_id, caption, shown, row=row, video=video_in(image.data)))
             if len(self._waiting) >= _CHUNK:
                 self._flush()
 

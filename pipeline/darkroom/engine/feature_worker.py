@@ -25,6 +25,7 @@ from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
 from darkroom.runs.images import StoredFile, stored_files
 from darkroom.runs.manifest import extra_columns, to_records
+from darkroom.runs.videos import video_in
 from darkroom.storage.store import Store, StoreSpec, open_store
 
 _CHUNK = 64  # images decoded at a time: what bounds the memory
@@ -127,7 +128,14 @@ class _Extraction:
         """On the device's thread."""
         missing = [(file, pixels) for file, pixels in files if self.is_missing(file.record)]
         pictures = [
-            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256, self._told[file.record.image_id])
+            Picture(
+                file.record.image_id,
+                _caption(file.record),
+                pixels,
+                file.sha256,
+                self._told[file.record.image_id],
+                video_in(file.data),
+            )
             for file, pixels in missing
             if pixels is not None
         ]

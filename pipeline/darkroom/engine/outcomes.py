@@ -45,6 +45,7 @@ from darkroom.storage.store import Store
 
 _NUM_THREADS = 8
 _PENDING_BATCHES = 4  # with those threads, per worker: what bounds its memory
+_PENDING_OF_VIDEOS = 2  # which take far longer to render than to encode
 _POLL_S = 0.5  # between checks, while waiting for room, whether the worker was stopped
 _MAX_ERROR_CHARS = 500
 
@@ -110,7 +111,7 @@ class EncoderPool:
         self._profile = profile
         self._signer = signer
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "encode")
-        self._room = threading.BoundedSemaphore(_PENDING_BATCHES * batch_size)
+        self._room = threading.BoundedSemaphore((_PENDING_OF_VIDEOS if output.video else _PENDING_BATCHES) * batch_size)
 
     def submit(self, sample: Sample, image: RenderedImage, render_s: float, where: Destination) -> Future[Outcome]:
         """Hand an image over, as soon as there is room for it."""

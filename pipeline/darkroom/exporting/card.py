@@ -22,6 +22,7 @@ from darkroom.reporting.commands import run_command
 from darkroom.reporting.summary import markdown
 from darkroom.runs.commands import called_by_name
 from darkroom.runs.policy_counts import PolicyCount
+from darkroom.runs.videos import CODECS
 from darkroom.storage.store import StoreSpec
 
 _MOST_CELLS = 50  # rows of a table
@@ -105,7 +106,8 @@ def _splits(of: Card) -> list[str]:
 
 def _loading(of: Card) -> list[str]:
     if of.form.layout == "webdataset":
-        code = ["import webdataset", "", f'images = webdataset.WebDataset({json.dumps(_tars(of))}).decode("pil")']
+        decoded = "" if of.form.image_format in CODECS else '.decode("pil")'
+        code = ["import webdataset", "", f"images = webdataset.WebDataset({json.dumps(_tars(of))}){decoded}"]
     else:
         code = ["import datasets", "", f"images = datasets.load_dataset({json.dumps(of.title)})"]
     return [

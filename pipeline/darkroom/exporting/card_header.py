@@ -9,7 +9,7 @@ from typing import Any
 from darkroom.exporting.about import Card
 from darkroom.exporting.column_types import feature
 from darkroom.exporting.shards import SIDECARS, Format
-from darkroom.runs.encoding import EXTENSIONS
+from darkroom.runs.encoding import EXTENSIONS, feature_kind, task_of
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 _NAMES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
@@ -25,7 +25,7 @@ def header(of: Card) -> list[str]:
         "---",
         *license,
         "task_categories:",
-        "- text-to-image",
+        f"- {task_of(of.form.image_format)}",
         "tags:",
         "- synthetic",
         "size_categories:",
@@ -48,10 +48,11 @@ def _features(form: Format) -> list[dict[str, Any]]:
     sidecars = [feature(SIDECARS)] if form.has_sidecars else []
     if form.layout == "imagefolder":
         return [{"name": "image", "dtype": "image"}, *columns]
+    kind = feature_kind(form.image_format)
     if form.layout == "parquet":
-        return [{"name": "image", "dtype": "image"}, *columns, *sidecars]
+        return [{"name": "image", "dtype": kind}, *columns, *sidecars]
     texts = [{"name": name, "dtype": "string"} for name in ("txt", "__key__", "__url__")]
-    image = {"name": EXTENSIONS[form.image_format], "dtype": "image"}
+    image = {"name": EXTENSIONS[form.image_format], "dtype": kind}
     return [image, texts[0], {"name": "json", "struct": columns}, *sidecars, *texts[1:]]
 
 

@@ -14,7 +14,8 @@ import pyarrow.types as pt
 
 from darkroom.exporting.about import Card, citation, description
 from darkroom.exporting.shards import LIST, ExportedFile
-from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS
+from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, task_of
+from darkroom.runs.videos import CODECS
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -54,7 +55,7 @@ def croissant(of: Card, files: Sequence[ExportedFile]) -> dict[str, Any]:
         "description": description(of),
         **({"license": of.license} if of.license else {}),
         "citeAs": citation(of),
-        "keywords": ["text-to-image", "synthetic"],
+        "keywords": [task_of(of.form.image_format), "synthetic"],
         "version": "1.0.0",
         "isLiveDataset": False,
         "distribution": [*_objects(files), *_sets(of)],
@@ -104,12 +105,12 @@ def _set(name: str, kind: str, *patterns: str) -> dict[str, Any]:
 
 def _record_sets(of: Card) -> Iterator[dict[str, Any]]:
     if of.form.layout == "parquet":
-        yield _record_set(_RECORDS, [_image(_column(_SHARDS, "image") | {"transform": {"jsonPath": "bytes"}}),
+        yield _record_set(_RECORDS, [_image(of, _column(_SHARDS, "image") | {"transform": {"jsonPath": "bytes"}}),
                                      *_fields(of)])  # fmt: skip
     else:  # images are files of their own, which records name
         is_tar = of.form.layout == "webdataset"
         name = _field(_FILES, "file_name", "sc:Text", _named(_IMAGES) if is_tar else _of_file(_IMAGES, "filename"))
-        yield _record_set(_FILES, [name, _image(_of_file(_IMAGES, "content"), _FILES)], key=name["@id"])
+        yield _record_set(_FILES, [name, _image(of, _of_file(_IMAGES, "content"), _FILES)], key=name["@id"])
         own = _field(_RECORDS, "file_name", "sc:Text", _named(_JSON) if is_tar else _column(_SHARDS, "file_name"))
         own["references"] = {"field": {"@id": name["@id"]}}
         yield _record_set(_RECORDS, [own, *_fields(of)])
@@ -163,8 +164,9 @@ def _field(record_set: str, name: str, data_type: str, source: dict[str, Any]) -
     return {"@type": "cr:Field", **named, "dataType": data_type, "source": source}
 
 
-def _image(source: dict[str, Any], record_set: str = _RECORDS) -> dict[str, Any]:
-    return _field(record_set, "image", "sc:ImageObject", source)
+def _image(of: Card, source: dict[str, Any], record_set: str = _RECORDS) -> dict[str, Any]:
+    kind = "sc:VideoObject" if of.form.image_format in CODECS else "sc:ImageObject"
+    return _field(record_set, "image", kind, source)
 
 
 def _column(files: str, name: str) -> dict[str, Any]:

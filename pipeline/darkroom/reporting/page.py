@@ -40,7 +40,7 @@ STYLE = "report.css"
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
 _POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; "
-    "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
+    "img-src 'self' file: data: blob:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
 )
 _DIGEST_SHOWN = 19  # characters
 _BREAK = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # of a line, beside a tag: a blank there would show

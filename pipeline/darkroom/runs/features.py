@@ -52,6 +52,7 @@ class ExtractorInfo:
     columns: tuple[str, ...] = ()  # of the prompt's row, that a scorer reads
     reads_captions: bool = False  # puts captions into the pictures' space, or scores how a picture fits its prompt
     alias: str = ""  # what its figures are called by in place of its name
+    num_frames: int = 0  # evenly spaced ones of each video that it is given, (F, H, W, 3); 0: it is given pictures
 
     @property
     def called(self) -> str:

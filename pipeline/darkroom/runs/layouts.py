@@ -37,6 +37,7 @@ from darkroom.runs.files import container_key, image_key, sidecars_key, trajecto
 from darkroom.runs.run import OutputInfo
 from darkroom.runs.signing import CONTENT_TYPE as C2PA_TYPE
 from darkroom.runs.signing import EDITED_BY_MODEL, MADE_BY_MODEL
+from darkroom.runs.videos import Shown, encode_video
 from darkroom.storage.store import NotFound, Store
 
 
@@ -89,7 +90,8 @@ def encode_image(
     output: OutputInfo,
     scheduler: str | None = None,
 ) -> EncodedImage:
-    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments.
+    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments. Of
+    a video the same, of (num_frames, height, width, 3).
 
     `scheduler`: JSON with its class and options as they were loaded, where it is known.
     """
@@ -97,6 +99,9 @@ def encode_image(
     text = FileText({"parameters": line, "darkroom": settings})
     if output.provenance:
         text = replace(text, comment=line, xmp=xmp_packet(request, model))
+    if request.sampling.is_video:
+        shown = Shown(request.sampling.fps or 1, text.comment, text.xmp)
+        return _encoded(request, encode_video(pixels, output.image_format, output.quality, shown), settings, output)
     return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
 
 
@@ -117,11 +122,12 @@ def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputIn
 
 
 def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
-    """The sample with the size that its image has: some pipelines round what they are asked for."""
-    request, (height, width) = sample.request, pixels.shape[:2]
-    if (height, width) == (request.sampling.height, request.sampling.width):
+    """The sample with the size that its image has, and the frames: some pipelines round what they are asked for."""
+    request, asked, (*frames, height, width, _) = sample.request, sample.request.sampling, pixels.shape
+    num_frames = frames[0] if frames else None
+    if (height, width, num_frames) == (asked.height, asked.width, asked.num_frames):
         return sample
-    sampling = replace(request.sampling, height=height, width=width)
+    sampling = replace(asked, height=height, width=width, num_frames=num_frames)
     return replace(sample, request=replace(request, sampling=sampling))
 
 
