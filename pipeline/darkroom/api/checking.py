@@ -36,6 +36,7 @@ from darkroom.rendering.memory_options import tile_side, vae_config
 from darkroom.rendering.schedulers import check_eta
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import CONTAINERS
 from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.runs.signing import Signing, check_signing
 from darkroom.runs.watermarks import size_fault as mark_fault
@@ -46,6 +47,7 @@ _NEWER_DEFAULTS = {
     "overlay": "",
     "watermark": "",
     "c2pa": False,
+    "own_columns": True,
 }  # of output; folders' names lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
@@ -290,6 +292,7 @@ def _output_info(output: OutputOptions, overlay: str) -> OutputInfo:
         overlay=overlay,
         watermark=output.watermark.text or "",
         c2pa=output.c2pa.certificate is not None,
+        own_columns=True if output.layout in CONTAINERS else None,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
+from darkroom.api.folder_card import write_card
 from darkroom.api.engine import Engine, driver_device, likely_device, started
 from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
 from darkroom.api.events import (
@@ -215,6 +216,7 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
     run = job.opened()
     for line in equal_lines(job.store, run.cells, run.info):
         job.progress(CellsEqual(line))
+    write_card(run, job.progress)
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
         return RenderResult(run, (*rounds, rendered))

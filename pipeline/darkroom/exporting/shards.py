@@ -7,7 +7,7 @@ as it is copied, or encoded anew. The file that a shard is known by is put last:
 import io
 import json
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -23,7 +23,6 @@ from darkroom.exporting.column_types import in_json
 from darkroom.exporting.dataset import RUN, ShardRows
 from darkroom.exporting.recoding import FACTS, ExportedImage, Source, exported_images
 from darkroom.exporting.selection import TEXT, score_column
-from darkroom.prompts.extras import json_values
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
@@ -36,6 +35,7 @@ from darkroom.runs.encoding import (
     write_tar,
 )
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
+from darkroom.runs.own_columns import free_name, json_rows
 from darkroom.runs.signing import CONTENT_TYPE as SIDECAR_TYPE
 from darkroom.storage.store import Store, prefetched
 
@@ -49,7 +49,6 @@ _LEFT_OUT = frozenset({
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 SIDECARS = pa.field("c2pa", pa.binary())  # the column of signed manifests; null for an image that has none
-_TAKEN = ("image", "file_name", SIDECARS.name, TEXT)  # names that datasets give to columns themselves
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
@@ -111,21 +110,15 @@ class Format:
             found[_SEVERAL] = pa.array([self.runs[place] for place in table[RUN].to_pylist()], pa.string())
         for name in self.own.names:
             is_opened = self.layout == "imagefolder" and _OPENED.fullmatch(name)
-            called = _free(f"{name}_text" if is_opened else name, {*found, *self.scores})
+            called = free_name(f"{name}_text" if is_opened else name, {*found, *self.scores})
             fields[called] = self.own.field(name)
             found[called] = table[name]
         found |= {name: table[score_column(name)] for name in self.scores}
         for name in dict.fromkeys(name for values in lossy.values() for name in values):
             values = [lossy[cell_id].get(name) for cell_id in table["cell_id"].to_pylist()]
-            found[_free(name, found)] = pa.array(values, _type_of(lossy, name))
+            found[free_name(name, found)] = pa.array(values, _type_of(lossy, name))
         known = [fields[name].with_name(name) if name in fields else pa.field(name, found[name].type) for name in found]
         return pa.Table.from_arrays(list(found.values()), schema=pa.schema(known))
-
-
-def _free(name: str, taken: Container[str]) -> str:
-    while name in taken or name in _TAKEN:
-        name = f"source_{name}"
-    return name
 
 
 def _type_of(lossy: Mapping[str, Mapping[str, Any]], name: str) -> pa.DataType:
@@ -249,16 +242,6 @@ def _differs(to: Store, key: str) -> DarkroomError:
         f"{to.describe(key)}: its bytes are not what this export writes (damaged, or of other versions of the software)"
         "; remove it, and give the same command again"
     )
-
-
-# Rows as JSON --------------------------------------------------------------------------------------------------------
-
-
-def json_rows(columns: pa.Table) -> list[dict[str, Any]]:
-    """Each row with all of its columns, since readers take the first row's for those of all. What is kept as JSON text,
-    such as a column of mixed values, stays text: readers want one type."""
-    values = [json_values(pa.field(name, columns[name].type), columns[name]) for name in columns.column_names]
-    return [dict(zip(columns.column_names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _json(row: Mapping[str, Any]) -> bytes:
