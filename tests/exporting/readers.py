@@ -1,4 +1,4 @@
-"""Opens exports and runs in the folder that is named, as their users do: with datasets, webdataset and mlcroissant alone.
+"""Opens exports and runs in the folder that is named, as their users do: with datasets, webdataset and mlcroissant.
 
 Run by the Python of an environment that has these; see test_readers.py.
 """

@@ -1,5 +1,5 @@
-"""What prompts are like: a page on which a request's are looked at before they are rendered, with the same as JSON beside
-it; and what a run's page says of those that it was rendered with.
+"""What prompts are like: a page on which a request's are looked at before they are rendered, with the same as JSON
+beside it; and what a run's page says of those that it was rendered with.
 """
 
 import json
@@ -76,13 +76,11 @@ def _encoders(models: Iterable[tuple[str, str | Path | None, str]]) -> list[Enco
 
 
 def run_preflight(run: Run, words: Sequence[str]) -> dict[str, Any]:
-    """What `preflight` finds, of the prompts in the records of a run's first cell: all, or of a long run those of shards
-    that are evenly spread, `MOST_OF_RUN` in all. Lengths are of models whose small files are on this machine."""
+    """What `preflight` finds, of the prompts in the records of a run's first cell: all, or of a long run those of
+    shards at equal distances, `MOST_OF_RUN` in all. Lengths are of models whose small files are on this machine."""
     [cell_id, info] = next(iter(in_order(run.cells).items()))
     rows, num_invalid = _rows(run, cell_id)
-    folders = [
-        (cell.cell.model.repo_id, _folder(cell), cell.cell.model.pipeline_class) for cell in run.cells.values()
-    ]
+    folders = [(cell.cell.model.repo_id, _folder(cell), cell.cell.model.pipeline_class) for cell in run.cells.values()]
     text_of, num_rows = text_reader(info.cell.sampling.prompt_syntax), run.info.prompts.num_rows
     return found_in(rows, num_rows, num_invalid, _encoders(folders), words, text_of)
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.folder_card import write_card
 from darkroom.api.engine import Engine, driver_device, likely_device, started
 from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
 from darkroom.api.events import (
@@ -21,6 +20,7 @@ from darkroom.api.events import (
     RunWritten,
     Warned,
 )
+from darkroom.api.folder_card import write_card
 from darkroom.api.footprint import check_weights
 from darkroom.api.growing import grown, growth_of, order_of
 from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault

@@ -176,7 +176,8 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
     faults = [item.fault for item in _told_trajectories(run, progress)]
     trajectories = len(faults), len([*filter(None, faults)])
     if fault := folder_card_fault(run.store, run.info, run.cells):
-        progress(Noted(f"{fault}; the command that made the run writes it anew, and so does `{on_run('repair', run.store.spec)}`"))
+        mending = on_run("repair", run.store.spec)
+        progress(Noted(f"{fault}; the command that made the run writes it anew, and so does `{mending}`"))
     return StoredCheck(num_images, num_damaged, *trajectories, *_told_sidecars(run, progress))
 
 

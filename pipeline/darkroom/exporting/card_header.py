@@ -51,14 +51,16 @@ def header_lines(
 
 
 def _config(name: str, splits: Mapping[str, str | Sequence[str]]) -> list[str]:
-    files = [
-        f"  - split: {json.dumps(split)}\n    path: {json.dumps(files)}" for split, files in splits.items()
-    ]
+    files = [f"  - split: {json.dumps(split)}\n    path: {json.dumps(files)}" for split, files in splits.items()]
     return [f"- config_name: {json.dumps(name)}", "  data_files:", *files]
 
 
 def _info(name: str, features: Sequence[str], is_of_several: bool) -> list[str]:
-    return [f"- config_name: {json.dumps(name)}", "  features:", *features] if is_of_several else ["  features:", *features]
+    return (
+        [f"- config_name: {json.dumps(name)}", "  features:", *features]
+        if is_of_several
+        else ["  features:", *features]
+    )
 
 
 def _features(form: Format) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""A run's own folder as a dataset: `README.md`, by whose header `datasets.load_dataset` opens the folder without further
-words. It names files that records name and no others: what attempts left behind beside them is not opened. Images that
-are objects of their own have their captions in a table, `metadata.parquet`.
+"""A run's own folder as a dataset: `README.md`, by whose header `datasets.load_dataset` opens the folder without
+further words. It names files that records name and no others: what attempts left behind beside them is not opened.
+Images that are objects of their own have their captions in a table, `metadata.parquet`.
 
 Both are functions of the run's records. They are written when a command on the run ends, so that they lag behind a
 command that was killed until the next one ends.
@@ -18,7 +18,7 @@ from darkroom.domain.settings import IMAGE_SETTINGS
 from darkroom.exporting.card_header import header_lines
 from darkroom.exporting.column_types import feature, in_json
 from darkroom.exporting.selection import LeftOut, Selection
-from darkroom.exporting.shards import Format
+from darkroom.exporting.shards import LIST, PARQUET, Format
 from darkroom.reporting.summary import markdown
 from darkroom.runs.cells import CellInfo, dropped_cells, in_order
 from darkroom.runs.encoding import EXTENSIONS, PLAIN
@@ -30,7 +30,7 @@ from darkroom.runs.own_columns import own_schema
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import NotFound, Store
 
-CARD_KEY, TABLE_KEY = "README.md", "metadata.parquet"
+CARD_KEY, TABLE_KEY = "README.md", LIST
 MOST_CONTAINERS = 10_000  # named one by one; `datasets` looks for each
 MOST_IMAGES = 1_000_000  # rows of the table, which is made in memory
 _OURS = "# Of a run of Darkroom, whose commands write this file anew"  # the header's first line
@@ -61,6 +61,7 @@ def write_folder_card(store: Store, info: RunInfo, cells: Mapping[str, CellInfo]
         before = _listing(store)
         found = _described(store, info, cells)
         if isinstance(found, FolderCard):
+            store.delete([CARD_KEY, TABLE_KEY])  # of fewer images, which it would open as if they were all
             return found
         num_images, files = found
         for key, (data, content_type) in files.items():
@@ -154,7 +155,7 @@ def _of_files(selection: Selection, info: RunInfo) -> tuple[int, Files] | Folder
     files = {"default": {_SPLIT: [f"{IMAGES_PREFIX}**", TABLE_KEY]}}
     head = header_lines([_OURS], num_images, files, features, "imagefolder")
     card = _card(head, selection, info, num_images, left_out)
-    return num_images, {TABLE_KEY: (table, "application/vnd.apache.parquet"), CARD_KEY: (card, "text/markdown")}
+    return num_images, {TABLE_KEY: (table, PARQUET), CARD_KEY: (card, "text/markdown")}
 
 
 def _fault(num_images: int, number: int, most: int, what: str) -> FolderCard | None:
@@ -178,7 +179,7 @@ def _table(form: Format, selection: Selection, left_out: LeftOut) -> bytes | Non
     return buffer.getvalue() if num_rows else None
 
 
-# Columns of containers -------------------------------------------------------------------------------------------------
+# Columns of containers -----------------------------------------------------------------------------------------------
 
 
 def _own(selection: Selection, info: RunInfo) -> list[pa.Field]:
@@ -200,7 +201,7 @@ def _of_tars(selection: Selection, info: RunInfo) -> list[dict[str, object]]:
     return [image, texts[0], {"name": "json", "struct": json_fields}, *texts[1:]]
 
 
-# The page --------------------------------------------------------------------------------------------------------------
+# The page ------------------------------------------------------------------------------------------------------------
 
 
 def _card(head: Sequence[str], selection: Selection, info: RunInfo, num_images: int, left_out: LeftOut) -> bytes:
@@ -219,13 +220,13 @@ def _card(head: Sequence[str], selection: Selection, info: RunInfo, num_images: 
         "```",
         "",
         *_about_cells(selection, info),
-        "This page is of the images that were there when a command on the run last ended, and is written anew by the next"
-        " one.",
+        "This page is of the images that were there when a command on the run last ended; the next writes it anew.",
         "",
         *(f"- {count:,} records have no image: {status}" for status, count in sorted(left_out.without_image.items())),
         "",
-        "`darkroom export` hands the run over: with splits, filters, scores, a card that says how the images were made and"
-        " how good they are, and a list of digests. `metadata/` has a record of each image, and of each that is missing.",
+        "`darkroom export` hands the run over: with splits, filters, scores, a card that says how the images were made "
+        "and how good they are, and a list of digests. `metadata/` has a record of each image, and of each that is "
+        "missing.",
     ]
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
 

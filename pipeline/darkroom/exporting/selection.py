@@ -123,9 +123,9 @@ class Selection:
 
     def _whole(self, table: pa.Table) -> pa.Table:
         """With own columns that its rows had none of."""
-        for field in self.own:
-            if field.name not in table.column_names:
-                table = table.append_column(field, pa.nulls(len(table), field.type))
+        for column in self.own:
+            if column.name not in table.column_names:
+                table = table.append_column(column, pa.nulls(len(table), column.type))
         return table
 
     def _with_scores(self, shard: Shard, table: pa.Table, extractor_id: str | None) -> pa.Table:

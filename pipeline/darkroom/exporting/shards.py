@@ -39,7 +39,9 @@ from darkroom.runs.own_columns import free_name, json_rows
 from darkroom.runs.signing import CONTENT_TYPE as SIDECAR_TYPE
 from darkroom.storage.store import Store, prefetched
 
-LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows their other columns
+# Of a folder of images, by which `datasets` knows their other columns. In Parquet, whose columns have types: of lists
+# as JSON it guesses these list by list, and refuses splits in one of which a column is empty.
+LIST = "metadata.parquet"
 # Of records: where an image lies in the run, how it formed, which machine made it, and what is the same for all that
 # are exported.
 _LEFT_OUT = frozenset({
@@ -49,6 +51,7 @@ _LEFT_OUT = frozenset({
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 SIDECARS = pa.field("c2pa", pa.binary())  # the column of signed manifests; null for an image that has none
+PARQUET = "application/vnd.apache.parquet"
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
@@ -87,7 +90,7 @@ class Format:
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the columns as the layout has them, without the image's."""
-        return self.types if self.layout == "parquet" else pa.schema([in_json(field) for field in self.types])
+        return pa.schema([in_json(field) for field in self.types]) if self.layout == "webdataset" else self.types
 
     @cached_property
     def types(self) -> pa.Schema:
@@ -190,10 +193,9 @@ def _image_folder(
             pass
     columns = form.columns(_described(table, facts))
     names = [form.file_name(image_id) for image_id in facts]
-    rows = [{"file_name": name, **row} for name, row in zip(names, json_rows(columns), strict=True)]
-    listed = b"".join(_json(row) + b"\n" for row in rows)
+    listed = _list_of(columns, names)
     if not is_there:
-        _put(to, key, listed, "application/jsonl")
+        _put(to, key, listed, PARQUET)
     elif to.get(key) != listed:
         raise _differs(to, key)
     files = zip(names, columns["sha256"].to_pylist(), columns["bytes"].to_pylist(), strict=True)
@@ -202,6 +204,14 @@ def _image_folder(
         *_sidecar_files(sources, folder, table),
         ExportedFile(key, sha256_of(listed), len(listed)),
     ]
+
+
+def _list_of(columns: pa.Table, names: Sequence[str]) -> bytes:
+    """The file LIST."""
+    buffer = io.BytesIO()
+    table = columns.add_column(0, "file_name", pa.array(names, pa.string())).combine_chunks()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _sidecar_files(sources: Sequence[Source], folder: str, table: pa.Table) -> list[ExportedFile]:
@@ -244,17 +254,15 @@ def _differs(to: Store, key: str) -> DarkroomError:
     )
 
 
-def _json(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
-
-
 # Containers ----------------------------------------------------------------------------------------------------------
 
 
 def _tar(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
     extension = EXTENSIONS[form.image_format]
     return write_tar(
-        EncodedImage(record.image_id, image.data, extension, record.prompt, _json(row).decode(), image.sidecar)
+        EncodedImage(
+            record.image_id, image.data, extension, record.prompt, json.dumps(row, ensure_ascii=False), image.sidecar
+        )
         for image, row in zip(images, json_rows(columns), strict=True)
         for record in [image.record]
     )
@@ -289,5 +297,5 @@ class _Container:
 
 _CONTAINERS = {
     "webdataset": _Container("application/x-tar", _tar, _images_of_tar),
-    "parquet": _Container("application/vnd.apache.parquet", _parquet, _images_of_parquet),
+    "parquet": _Container(PARQUET, _parquet, _images_of_parquet),
 }

@@ -30,7 +30,9 @@ def text_encoders(folder: Path, pipeline_class: str) -> list[TextEncoder]:
     index, family = json.loads((folder / INDEX).read_bytes()), family_of(pipeline_class)
     found = ((tokens, counter_of(folder, tokens)) for tokens in _tokens(folder, family, index) if tokens.limit)
     return [
-        TextEncoder(_name(tokens.name, folder, index), counter, tokens.limit or 0) for tokens, counter in found if counter
+        TextEncoder(_name(tokens.name, folder, index), counter, tokens.limit or 0)
+        for tokens, counter in found
+        if counter
     ]
 
 

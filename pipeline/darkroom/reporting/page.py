@@ -79,10 +79,10 @@ def _template() -> Template:
     engine = Environment(autoescape=True, undefined=StrictUndefined)
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     engine.globals.update(
-        policy=_POLICY, styles=(STYLE, PROMPTS_STYLE), scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
-        figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table, figures_table=_figures_table,
-        failures_table=_failures_table, policy_table=_policy_table, dropped_table=_dropped_table,
-        methods_table=_methods_table,
+        policy=_POLICY, styles=(STYLE, PROMPTS_STYLE), scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE,
+        setting_text=setting_text, figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table,
+        figures_table=_figures_table, failures_table=_failures_table, policy_table=_policy_table,
+        dropped_table=_dropped_table, methods_table=_methods_table,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
     return engine.from_string(_BREAK.sub("", source))

@@ -59,7 +59,10 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
         **({GRID: content.grid} if content.grid else {}),
         "report.md": summary(content).encode("utf-8", "replace"),
         PLOTLY: get_plotlyjs().encode(),
-        **{name: (files("darkroom.reporting") / "assets" / name).read_bytes() for name in (*SCRIPTS, STYLE, PROMPTS_STYLE)},
+        **{
+            name: (files("darkroom.reporting") / "assets" / name).read_bytes()
+            for name in (*SCRIPTS, STYLE, PROMPTS_STYLE)
+        },
         INDEX: page(content, names).encode("utf-8", "replace"),
     }
 

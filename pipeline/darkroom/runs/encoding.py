@@ -245,8 +245,8 @@ def write_parquet(images: Iterable[EncodedImage], own: pa.Table | None = None) -
     images = list(images)
     names = [f"{image.image_id}.{image.extension}" for image in images]
     columns = pa.table({name: pa.array([getattr(image, name) for image in images], pa.string()) for name in PLAIN})
-    for field, column in zip(own.schema, own.columns, strict=True) if own is not None else ():
-        columns = columns.append_column(field, column)
+    for described, column in zip(own.schema, own.columns, strict=True) if own is not None else ():
+        columns = columns.append_column(described, column)
     return parquet_of_images(names, [image.data for image in images], columns.combine_chunks())
 
 

@@ -1,5 +1,5 @@
-"""What each sample of a tar or of a Parquet file holds of its prompt's row beside the text: `prompt_id`, and the columns
-that the prompt file brought, as records carry them."""
+"""What each sample of a tar or of a Parquet file holds of its prompt's row beside the text: `prompt_id`, and the
+columns that the prompt file brought, as records carry them."""
 
 import json
 from collections.abc import Container, Mapping, Sequence

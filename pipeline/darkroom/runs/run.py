@@ -58,7 +58,9 @@ class OutputInfo:
     overlay: str = ""  # text that is drawn on images: JSON, see `overlays.OverlaySettings`; empty: none
     watermark: str = ""  # letters of the invisible mark in images' pixels; empty: none
     c2pa: bool = False  # whether each image has a signed manifest
-    own_columns: bool | None = None  # whether tars and Parquet files hold `own_columns`; None: older than this field, or
+    own_columns: bool | None = (
+        None  # whether tars and Parquet files hold `own_columns`; None: older than this field, or
+    )
     # images are objects of their own
 
     def __post_init__(self) -> None:
