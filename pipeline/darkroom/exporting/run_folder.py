@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -187,12 +188,12 @@ def _own(selection: Selection, info: RunInfo) -> list[pa.Field]:
     return list(own_schema(selection.own)) if info.output.own_columns else []
 
 
-def _of_parquet(selection: Selection, info: RunInfo) -> list[dict[str, object]]:
+def _of_parquet(selection: Selection, info: RunInfo) -> list[dict[str, Any]]:
     texts = [{"name": name, "dtype": "string"} for name in PLAIN]
     return [{"name": "image", "dtype": "image"}, *texts, *map(feature, _own(selection, info))]
 
 
-def _of_tars(selection: Selection, info: RunInfo) -> list[dict[str, object]]:
+def _of_tars(selection: Selection, info: RunInfo) -> list[dict[str, Any]]:
     """With what is of one type in the `.json` of every sample: its nested values `datasets` leaves out."""
     settings = [RECORD_SCHEMA.field(name) for name in (*_SAID, *(each.name for each in IMAGE_SETTINGS))]
     json_fields = [feature(in_json(field)) for field in (*settings, *_own(selection, info))]

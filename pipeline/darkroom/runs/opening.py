@@ -7,6 +7,7 @@ run.json. What no name says, every manifest carries, and one of them is asked.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, planned_shard
@@ -109,7 +110,7 @@ def _fingerprint_there(store: Store, found: RunInfo | None) -> object:
     return from_metadata(manifest.metadata(store, first)).get(FINGERPRINT) if first else None
 
 
-def _not_said(store: Store, found: RunInfo | None) -> dict[str, None]:
+def _not_said(store: Store, found: RunInfo | None) -> dict[str, Any]:
     """What a run, or what is left of it, does not say of its output, since its version is older than that."""
     if found:
         return {name: None for name in _LATER if getattr(found.output, name) is None}
