@@ -43,6 +43,7 @@ ON_END_HELP = (
     "What is told of the job's end, however it ends, as JSON: a command, an http(s):// address, or env:NAME for what "
     "that environment variable holds."
 )
+WORDS_HELP = "A file of words that are looked for in prompts, one a line."
 LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewhere; json is one JSON object a line."
 
 
@@ -74,7 +75,7 @@ class PlanConfig(GenerateConfig):
         help="The page (.html) that says what prompts are like: lengths, repeats, balance, languages; true: "
         "prompts_report.html.",
     )
-    words: str | None = key(None, is_place=True, help="A file of words that are looked for in prompts, one a line.")
+    words: str | None = key(None, is_place=True, help=WORDS_HELP)
 
 
 @dataclass
@@ -180,6 +181,7 @@ class ReportConfig(RunConfig):
     output: PlaceConfig = key(PlaceConfig, help="Where the page goes.")
     num_prompts: int = key(24, **COUNTS, help="Prompts that are shown in every cell, at most.")
     grid: GridImageConfig = key(GridImageConfig, help="Of grid.png, all of a sweep's cells in one labelled picture.")
+    words: str | None = key(None, is_place=True, help=WORDS_HELP)
 
 
 @dataclass

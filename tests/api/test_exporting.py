@@ -139,7 +139,7 @@ def test_what_is_cut_off_goes_on_and_ends_in_the_same_bytes(run: Run, layout: st
     there = files(cut)
     assert "export.json" in there
     assert "SHA256SUMS" not in there
-    listed = [cut / name for name in there if name.endswith("metadata.jsonl")]
+    listed = [cut / name for name in there if name.endswith("metadata.parquet")]
     for path in listed[:1]:  # as it is where a shard of single files is cut off itself
         path.unlink()
         next(path.parent.glob("*.png")).unlink()

@@ -185,7 +185,8 @@ class Told:
 
 def test_what_a_scorer_of_rows_answers_is_a_finite_number_for_each_picture() -> None:
     two = [Picture(name, "", np.zeros((8, 8, 3), np.uint8)) for name in "ab"]
-    found = extract(Told({"score": np.inf}, {"score": None}), two)
-    assert found.errors == ("its scores are not finite numbers", "")
+    for wrong in (np.inf, np.nan):
+        found = extract(Told({"score": wrong}, {"score": None}), two)
+        assert found.errors == ("its scores are not finite numbers", "")
     found = extract(Told(), two)
     assert found.errors == ("ValueError: told gave 0 answers for 1 pictures",) * 2

@@ -47,6 +47,12 @@ def test_each_question_is_answered() -> None:
     assert {word: count for word, count, _ in said["words"]["found"]} == {"red circle": 2, "subway": 2}
 
 
+def test_encoders_that_count_alike_are_told_together() -> None:
+    others = [Encoder("same", WORDS.count, 5), Encoder("longer", WORDS.count, 50)]
+    said = preflight(open_prompts(PROMPTS, name="list"), [WORDS, *others], [], lambda row: row.prompt)
+    assert [(each["encoder"], each["num_truncated"]) for each in said["lengths"]] == [("words, same", 3), ("longer", 0)]
+
+
 def test_of_many_rows_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROWS", 100)
     numbers = {"n": {"from": 1, "to": 300}}

@@ -355,12 +355,14 @@ def report(
     out: str | Path | None = None,
     num_prompts: Count = 24,
     grid: Mapping[str, Any] | None = None,
+    words: str | Path | None = None,
     endpoint_url: str | None = None,
 ) -> "Report":
     """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
 
     out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
     grid: of grid.png, all cells in one labelled picture, such as {"columns": "scheduler", "num_prompts": 3}.
+    words: a file of words that are looked for in the prompts, one a line.
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
     import_whole("darkroom.api.reporting")
@@ -370,7 +372,7 @@ def report(
     for_run, for_out = runs.endpoints(endpoint_url, given, place)
     options = options_of(GridImageOptions, grid or {}, "grid")
     opened = runs.open_run(given, for_run)
-    return reporting.write_report(opened, place, for_out if place else None, num_prompts, options)
+    return reporting.write_report(opened, place, for_out if place else None, num_prompts, options, _text(words))
 
 
 @overload

@@ -38,6 +38,7 @@ from darkroom.rendering.memory_options import tile_side, vae_config
 from darkroom.rendering.schedulers import check_eta
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import CONTAINERS
 from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.runs.signing import Signing, check_signing
 from darkroom.runs.watermarks import size_fault as mark_fault
@@ -50,6 +51,7 @@ _NEWER_DEFAULTS = {
     "watermark": "",
     "c2pa": False,
     "video": False,
+    "own_columns": True,
 }  # of output; folders' names lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
@@ -310,6 +312,7 @@ def _output_info(output: OutputOptions, overlay: str, are_videos: bool) -> Outpu
         watermark=output.watermark.text or "",
         c2pa=output.c2pa.certificate is not None,
         video=are_videos,
+        own_columns=True if output.layout in CONTAINERS else None,
     )
 
 

@@ -104,8 +104,9 @@ def _part(
     figures = latest_figures(evaluations, cells)
     scores = tuple(dict.fromkeys(options.scores))
     selection = Selection(
-        name, run.store, run.info.shard_size, cells, condition, figures.all_image_scores, scores, evaluations
-    )
+        name, run.store, run.info.shard_size, cells, condition, figures.all_image_scores, scores, evaluations,
+        [part.start for part in run.info.parts],
+    )  # fmt: skip
     selection.check()
     return Part(run, selection, figures, len(run.cells) - len(cells) if named is None else 0)
 

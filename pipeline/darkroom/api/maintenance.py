@@ -11,6 +11,7 @@ from typing import Any
 
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
+from darkroom.api.folder_card import write_card
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.output_options import C2paOptions
@@ -86,6 +87,7 @@ def retry(
             spec = replace(spec, signing=signing)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
+        write_card(run, progress)
         progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store))

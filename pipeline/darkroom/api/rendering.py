@@ -20,6 +20,7 @@ from darkroom.api.events import (
     RunWritten,
     Warned,
 )
+from darkroom.api.folder_card import write_card
 from darkroom.api.footprint import check_weights
 from darkroom.api.growing import grown, growth_of, order_of
 from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault
@@ -216,6 +217,7 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
     run = job.opened()
     for line in equal_lines(job.store, run.cells, run.info):
         job.progress(CellsEqual(line))
+    write_card(run, job.progress)
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
         return RenderResult(run, (*rounds, rendered))

@@ -15,7 +15,8 @@ import numpy as np
 
 from darkroom import __version__
 from darkroom.api.engine import local_device
-from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere, Warned
+from darkroom.api.events import ImageDamaged, ImageDiffers, Noted, Progress, RenderedElsewhere, Warned
+from darkroom.api.folder_card import write_card
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
 from darkroom.api.picture_checks import pictures_of
@@ -28,6 +29,7 @@ from darkroom.domain.records import Record, Sample
 from darkroom.domain.trajectories import steps_text
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.engine.shard import with_trajectory
+from darkroom.exporting.run_folder import folder_card_fault
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
@@ -174,6 +176,9 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
             progress(ImageDamaged(image_id, run.store.describe(item.key), reason))
     faults = [item.fault for item in _told_trajectories(run, progress)]
     trajectories = len(faults), len([*filter(None, faults)])
+    if fault := folder_card_fault(run.store, run.info, run.cells):
+        mending = on_run("repair", run.store.spec)
+        progress(Noted(f"{fault}; the command that made the run writes it anew, and so does `{mending}`"))
     return StoredCheck(num_images, num_damaged, *trajectories, *_told_sidecars(run, progress))
 
 
@@ -266,6 +271,7 @@ def repair(
             for image_id in item.damages:
                 place, reason = run.store.describe(item.key), left.get(image_id, "")
                 progress(ImageDamaged(image_id, place, reason, is_repaired=image_id not in left))
+    write_card(run, progress)
     _, num_sidecars = _told_sidecars(run, progress, _SIGNED_ONCE)
     return Repair(num_damaged, num_left, *_repair_trajectories(run, rerenderer, progress), num_sidecars)
 

@@ -3,6 +3,7 @@
 A picture that an extractor fails on costs that picture's features alone: its row is NaN, with the reason beside it.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pyarrow as pa
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
 from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
-from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer, RowScorer
+from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer, RowScorer, Scores
 from darkroom.evaluation.scorer_process import ScorerDied
 from darkroom.prompts.extras import json_values
 from darkroom.rendering.renderer import FatalDeviceError, explained
@@ -113,7 +114,8 @@ def _made(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
 def _scored(
     scorer: RowScorer, pictures: Sequence[Picture], digests: tuple[str, ...]
 ) -> tuple[ImageFeatures, tuple[str, ...], tuple[str, ...]]:
-    """The arguments of ShardFeatures: a score that does not apply is NaN, and no error."""
+    """The arguments of ShardFeatures: a score that does not apply, which the scorer says as None, is NaN there, and no
+    error; one that is NaN itself is one, as of every other scorer."""
     rows = [{**picture.row, "image_id": picture.image_id, "prompt": picture.prompt} for picture in pictures]
     answers = scorer.row_scores([picture.seen(scorer.info.num_frames) for picture in pictures], rows)
     if len(answers) != len(pictures):
@@ -123,7 +125,7 @@ def _scored(
     found = [none if isinstance(answer, str) else answer for answer in answers]
     scores = np.array([[answer[name] for name in names] for answer in found], np.float32)  # None becomes NaN
     errors = tuple(
-        answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else _infinite_fault(row)
+        answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else _score_fault(answer, row)
         for answer, row in zip(answers, scores, strict=True)
     )
     ids = tuple(picture.image_id for picture in pictures)
@@ -171,9 +173,10 @@ def _finite_fault(row: np.ndarray) -> str:
     return "" if np.isfinite(row).all() else "its features are not finite numbers"
 
 
-def _infinite_fault(row: np.ndarray) -> str:
-    """NaN stands for a score that does not apply."""
-    return "its scores are not finite numbers" if np.isinf(row).any() else ""
+def _score_fault(answer: Scores, row: np.ndarray) -> str:
+    """`row`: the same in float32."""
+    is_nan = any(value is not None and math.isnan(value) for value in answer.values())
+    return "its scores are not finite numbers" if is_nan or np.isinf(row).any() else ""
 
 
 def _without_captions(image_ids: tuple[str, ...], features: np.ndarray) -> ImageFeatures:

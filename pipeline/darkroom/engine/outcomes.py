@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from darkroom import __version__
 from darkroom.domain.adapters import parts_used
 from darkroom.domain.errors import first_line, redacted
@@ -39,6 +41,7 @@ from darkroom.runs.layouts import (
     place_trajectory,
 )
 from darkroom.runs.overlays import Overlay
+from darkroom.runs.own_columns import own_columns
 from darkroom.runs.run import OutputInfo
 from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
@@ -199,22 +202,37 @@ def without_image(outcome: Outcome, error: str) -> Outcome:
 
 
 def put_container(
-    store: Store, output: OutputInfo, name: str, outcomes: Sequence[Outcome], profile: Profile = OFF
+    store: Store,
+    output: OutputInfo,
+    name: str,
+    outcomes: Sequence[Outcome],
+    extras: pa.Table,
+    profile: Profile = OFF,
 ) -> list[Outcome]:
-    """Store a shard's images in one object, where the run's layout has one; outcomes with their places in it."""
+    """Store a shard's images in one object, where the run's layout has one; outcomes with their places in it.
+
+    `extras`: the other columns of the outcomes' prompt rows.
+    """
     layout = CONTAINERS.get(output.layout)
     if layout is None:
         return list(outcomes)
     images = [outcome.encoded for outcome in outcomes if outcome.encoded]
+    own = _own_columns(outcomes, extras) if output.own_columns else None
     sidecars = {outcome.sample.request.image_id: outcome.sidecar for outcome in outcomes if outcome.sidecar}
     with profile.span("put"):
-        places: Mapping[str, Placed] = place_container(store, layout, name, images) if images else {}
+        places: Mapping[str, Placed] = place_container(store, layout, name, images, own) if images else {}
         signed: Mapping[str, Placed] = place_sidecars(store, name, sidecars) if sidecars else {}
     return [
         replace(outcome, encoded=None, sidecar=None, placed=places.get(image_id), signed=signed.get(image_id))
         for outcome in outcomes
         for image_id in [outcome.sample.request.image_id]
     ]
+
+
+def _own_columns(outcomes: Sequence[Outcome], extras: pa.Table) -> pa.Table:
+    """Of those that have an image."""
+    own = own_columns([outcome.sample.row.prompt_id for outcome in outcomes], extras)
+    return own.filter(pa.array([outcome.encoded is not None for outcome in outcomes], pa.bool_()))
 
 
 def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:

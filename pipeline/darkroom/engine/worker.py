@@ -149,7 +149,7 @@ class Worker:
         ]
         name = f"{work.shard.shard_id}{work.suffix}"
         with self._doing.at("storing images"):
-            outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
+            outcomes = put_container(self._store, output, name, outcomes, work.extras, self._profile)
         if work.puts_features:
             stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
             for extractor_id, found in features_of(stored).items():

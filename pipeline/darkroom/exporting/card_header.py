@@ -4,6 +4,7 @@ https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkroom.exporting.about import Card
@@ -19,27 +20,49 @@ def header(of: Card) -> list[str]:
     """Its lines."""
     license = [f"license: {json.dumps(of.license)}"] if of.license else []
     splits = {split: _pattern(of.form, split) for split in of.counts.splits}
-    files = [f"  - split: {json.dumps(name)}\n    path: {json.dumps(found)}" for name, found in splits.items()]
-    features = [f"  - {json.dumps(each, ensure_ascii=False)}" for each in _features(of.form)]
+    task = task_of(of.form.image_format)
+    return header_lines(license, task, of.counts.num_images, {"default": splits}, _features(of.form), of.form.layout)
+
+
+def header_lines(
+    first: Sequence[str],
+    task: str,
+    num_images: int,
+    configs: Mapping[str, Mapping[str, str | Sequence[str]]],
+    features: Sequence[Mapping[str, Any]],
+    layout: str,
+) -> list[str]:
+    """`first`: lines before all others. `configs`: name -> split -> files; all have the same features."""
+    typed = [f"  - {json.dumps(each, ensure_ascii=False)}" for each in features]
+    inner = ["  features:", *typed] if layout == "imagefolder" else []  # which looks nowhere else for them
     return [
         "---",
-        *license,
+        *first,
         "task_categories:",
-        f"- {task_of(of.form.image_format)}",
+        f"- {task}",
         "tags:",
         "- synthetic",
         "size_categories:",
-        f"- {size_category(of.counts.num_images)}",
+        f"- {size_category(num_images)}",
         "configs:",
-        "- config_name: default",
-        "  data_files:",
-        *files,
-        *(["  features:", *features] if of.form.layout == "imagefolder" else []),  # which looks nowhere else for them
+        *(line for name, splits in configs.items() for line in (*_config(name, splits), *inner)),
         "dataset_info:",
-        "  features:",
-        *features,
+        *(line for name in configs for line in _info(name, typed, len(configs) > 1)),
         "---",
     ]
+
+
+def _config(name: str, splits: Mapping[str, str | Sequence[str]]) -> list[str]:
+    files = [f"  - split: {json.dumps(split)}\n    path: {json.dumps(files)}" for split, files in splits.items()]
+    return [f"- config_name: {json.dumps(name)}", "  data_files:", *files]
+
+
+def _info(name: str, features: Sequence[str], is_of_several: bool) -> list[str]:
+    return (
+        [f"- config_name: {json.dumps(name)}", "  features:", *features]
+        if is_of_several
+        else ["  features:", *features]
+    )
 
 
 def _features(form: Format) -> list[dict[str, Any]]:

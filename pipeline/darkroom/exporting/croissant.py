@@ -38,7 +38,7 @@ _CONTEXT: dict[str, Any] = {
         )
     },
 }  # fmt: skip
-_TYPES = {"parquet": "application/x-parquet", "tar": "application/x-tar", "jsonl": "application/jsonlines"}
+_TYPES = {"parquet": "application/x-parquet", "tar": "application/x-tar"}
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SPACE = re.compile(r"\s")
 _RECORDS, _FILES = "images", "files"  # names of record sets
@@ -86,7 +86,7 @@ def _sets(of: Card) -> Iterator[dict[str, Any]]:
     if of.form.layout == "parquet":
         yield _set(_SHARDS, _TYPES["parquet"], "data/*.parquet")
     elif of.form.layout == "imagefolder":
-        yield _set(_SHARDS, _TYPES["jsonl"], *(f"{split}/*{LIST}" for split in of.counts.splits))
+        yield _set(_SHARDS, _TYPES["parquet"], *(f"{split}/*{LIST}" for split in of.counts.splits))
         yield _set(_IMAGES, kind, *(f"{split}/*.{extension}" for split in of.counts.splits))
     else:
         tars = [{"@id": of.form.key(split, number, count)} for split, count in of.num_shards.items()

@@ -190,7 +190,7 @@ FAMILIES: Mapping[str, Family] = {
         mixes_loras=False,  # its experts take tokens, wherever they are from
         no_negative_prompt="",  # else encoded alone, and not in the batch's shape
         caches_text=False,  # layers of an encoder come before rows
-        tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128)),
+        tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128), Tokens(limit=128), Tokens("tokenizer_2", 128)),
         unit=2,
         unit_of_latents=True,
         made_size=of_one_area,

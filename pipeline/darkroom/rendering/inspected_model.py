@@ -63,16 +63,20 @@ def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
     return list(found.values())
 
 
-@loads_models
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
-    """A function that counts the tokens of prompts, start and end included, by the tokenizer that reads most of them;
+    """As `counter_of` has it, by the tokenizer that reads most of prompts."""
+    assert model.folder
+    assert model.tokens
+    return counter_of(Path(model.folder), model.tokens)
+
+
+@loads_models
+def counter_of(folder: Path, tokens: Tokens) -> Callable[[list[str]], list[int]] | None:
+    """A function that counts the tokens of prompts, start and end included, by a tokenizer of the model in this folder;
     None where the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin
     whether to run such code."""
     import transformers
 
-    assert model.folder
-    assert model.tokens
-    folder, tokens = Path(model.folder), model.tokens
     library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
     if library != "transformers":
         return None

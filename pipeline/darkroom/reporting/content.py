@@ -6,6 +6,7 @@ Strings may come from anyone (prompts, columns of a prompt file, reasons): the p
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from darkroom.domain.errors import DarkroomError
@@ -163,6 +164,14 @@ class Forming:
 
 
 @dataclass(frozen=True)
+class PromptFindings:
+    """What the run's prompts are like."""
+
+    found: Mapping[str, Any]  # by `prompts.preflight`
+    extra: str  # what installs the packages of questions that it left out
+
+
+@dataclass(frozen=True)
 class Edit:
     """An image beside the picture that it was made from, and the mask, where it has one."""
 
@@ -203,6 +212,7 @@ class ReportContent:
     grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
     settings: tuple[tuple[str, str], ...] = ()  # name and value: what is rendered, and what all cells are rendered with
     forming: Forming | None = None
+    prompts: PromptFindings | None = None
     edits: tuple[Edit, ...] = ()  # of images that are made from pictures
 
 

@@ -21,7 +21,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from PIL import ExifTags, Image
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.runs.own_columns import joined, json_rows
 from darkroom.runs.videos import CODECS, VIDEO_FORMATS, frames_of, is_video, middle_frame
 
 IMAGE_FORMATS = ("png", "webp", "jpeg")
@@ -58,6 +59,7 @@ _MOST_TEXT_BYTES = (
 _RGB_8 = (8, 2, 0, 0, 0)  # bits a channel, colour type, compression, filter, interlace
 SIDECAR = ".c2pa"  # ending of a signed manifest's file
 _TAR_TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
+PLAIN = ("image_id", "prompt", "settings")  # columns of text in a Parquet file, beside the image
 
 _BLOCK_BYTES = 512
 _NAME, _SIZE, _SUM = slice(0, 100), slice(124, 135), slice(148, 154)
@@ -216,13 +218,16 @@ class Indexed:
     offset: int | None  # of its bytes in a tar; its row number in Parquet
     data: bytes
     prompt: str | None  # what is stored beside it, as in its `EncodedImage`
-    settings: str | None
+    settings: str | None  # joined with its own columns, where it has some
     sidecar: bytes | None = None
 
 
-def write_tar(images: Iterable[EncodedImage]) -> bytes:
-    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image; `.c2pa`
-    where there is a signed manifest."""
+def write_tar(images: Iterable[EncodedImage], own: pa.Table | None = None) -> bytes:
+    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings, and each image's `own`
+    columns) for each image; `.c2pa` where there is a signed manifest."""
+    if own is not None:
+        rows = zip(images, json_rows(own), strict=True)
+        images = (replace(image, settings=joined(image.settings, row)) for image, row in rows)
     return write_ustar(file for image in images for file in _files(image))
 
 
@@ -252,21 +257,14 @@ def index_tar(container: bytes) -> dict[str, Indexed]:
     return found
 
 
-def write_parquet(images: Iterable[EncodedImage]) -> bytes:
-    """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON)."""
+def write_parquet(images: Iterable[EncodedImage], own: pa.Table | None = None) -> bytes:
+    """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON), and each image's `own` columns."""
     images = list(images)
     names = [f"{image.image_id}.{image.extension}" for image in images]
-    return parquet_of_images(
-        names,
-        [image.data for image in images],
-        pa.table(
-            {
-                "image_id": pa.array([image.image_id for image in images], pa.string()),
-                "prompt": pa.array([image.prompt for image in images], pa.string()),
-                "settings": pa.array([image.settings for image in images], pa.string()),
-            }
-        ),
-    )
+    columns = pa.table({name: pa.array([getattr(image, name) for image in images], pa.string()) for name in PLAIN})
+    for described, column in zip(own.schema, own.columns, strict=True) if own is not None else ():
+        columns = columns.append_column(described, column)
+    return parquet_of_images(names, [image.data for image in images], columns.combine_chunks())
 
 
 def parquet_of_images(names: Sequence[str], files: Sequence[bytes], columns: pa.Table) -> bytes:
@@ -296,12 +294,13 @@ def index_parquet(container: bytes) -> dict[str, Indexed]:
     """The same for Parquet, whose footer is at its end: cut off, nothing of it can be read."""
     found = {}
     with suppress(pa.ArrowException, OSError, ValueError, KeyError, TypeError):
-        table = pq.read_table(io.BytesIO(container), columns=["image_id", "image", "prompt", "settings"])
-        for number, row in enumerate(table.to_pylist()):
-            image = row["image"]
-            found[row["image_id"]] = Indexed(
-                image["path"], number, image["bytes"] or b"", row["prompt"], row["settings"]
-            )
+        table = pq.read_table(io.BytesIO(container))
+        own = table.drop_columns(["image", *PLAIN])
+        rows = json_rows(own) if own.num_columns else []
+        for number, row in enumerate(table.select(["image", *PLAIN]).to_pylist()):
+            image, settings = row["image"], row["settings"]
+            settings = joined(settings, rows[number]) if rows else settings
+            found[row["image_id"]] = Indexed(image["path"], number, image["bytes"] or b"", row["prompt"], settings)
     return found
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pyarrow as pa
 
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
@@ -59,7 +60,7 @@ class Layout:
 
     extension: str
     content_type: str
-    write: Callable[[Sequence[EncodedImage]], bytes]
+    write: Callable[[Sequence[EncodedImage], pa.Table | None], bytes]  # of images, with columns of their own
     index: Callable[[bytes], dict[str, Indexed]]
 
 
@@ -213,9 +214,11 @@ def place_trajectory(store: Store, image_id: str, data: bytes, suffix: str = "")
     return Placed(key, None, None, digest, len(data), superseded)
 
 
-def place_container(store: Store, layout: Layout, name: str, images: Sequence[EncodedImage]) -> dict[str, Placed]:
-    """Store a shard's images as one object; image_id -> place."""
-    data = layout.write(images)
+def place_container(
+    store: Store, layout: Layout, name: str, images: Sequence[EncodedImage], own: pa.Table | None
+) -> dict[str, Placed]:
+    """Store a shard's images, with columns of their own, as one object; image_id -> place."""
+    data = layout.write(images, own)
     keys = [container_key(each, layout.extension) for each in _names(name, _digest(data))]
     key, superseded = _put(store, keys, data, layout.content_type)
     return {

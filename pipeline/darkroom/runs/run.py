@@ -63,6 +63,8 @@ class OutputInfo:
     watermark: str = ""  # letters of the invisible mark in images' pixels; empty: none
     c2pa: bool = False  # whether each image has a signed manifest
     video: bool = False  # whether they are videos
+    own_columns: bool | None = None  # whether tars and Parquet files hold `own_columns`; None: of a run that is older
+    # than this field, or whose images are objects of their own
 
     def __post_init__(self) -> None:
         if self.trajectory_steps is not None:
