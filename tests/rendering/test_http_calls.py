@@ -53,6 +53,12 @@ def test_retry_after_may_be_a_date() -> None:
     assert 95 < found <= 100
 
 
+@pytest.mark.parametrize("data", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 10_000])
+def test_what_is_no_json_is_told_as_such(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        Reply(200, data).json()
+
+
 def test_a_redirect_is_a_reply_and_carries_no_key_anywhere() -> None:
     with serving() as server:
         body = {"model": "tiny", "prompt": "elsewhere", "size": "8x8"}
