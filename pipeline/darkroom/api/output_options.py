@@ -11,7 +11,7 @@ from darkroom.api.options import ENDPOINT_HELP
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
 from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
-from darkroom.runs.signing import ENVIRONMENT, TEST, Signing
+from darkroom.runs.signing_keys import ENVIRONMENT, TEST, Signing
 from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
 
@@ -56,11 +56,11 @@ class C2paOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "output.c2pa.")
-        if "-----BEGIN" in (self.private_key or ""):
-            raise DarkroomError(
-                "output.c2pa.private_key holds a key itself, which commands and logs would keep; name its file, or "
-                "env:NAME"
-            )
+        for name, remedy in (("certificate", "name its file"), ("private_key", "name its file, or env:NAME")):
+            if "-----BEGIN" in (getattr(self, name) or ""):
+                raise DarkroomError(
+                    f"output.c2pa.{name} holds PEM text itself, which commands and logs would keep; {remedy}"
+                )
         is_own = self.certificate not in (None, TEST)
         if self.private_key is not None and not is_own:
             raise DarkroomError(
