@@ -191,8 +191,9 @@ def test_a_certificate_and_its_key_go_together() -> None:
     with pytest.raises(DarkroomError, match="its private key is missing"):
         run_here("plan", "model=paint", "output.c2pa.certificate=chain.pem")
     pem = "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----"
-    for given in (("chain.pem", pem), (pem, None), (pem, "key.pem")):
-        with pytest.raises(DarkroomError, match="holds PEM text itself") as raised:
+    bare = "MC4CAQAwBQYDK2VwBCIEIabcabcabcabcabcabcabcabcabcabcabcabcabcabcabc"
+    for given in (("chain.pem", pem), (pem, None), (pem, "key.pem"), ("chain.pem", bare), ("chain.pem", f"env:{bare}")):
+        with pytest.raises(DarkroomError, match="holds a key or a certificate itself") as raised:
             C2paOptions(*given)
         assert "abc" not in str(raised.value)
     with pytest.raises(DarkroomError, match="does nothing without the certificate"):

@@ -88,6 +88,8 @@ def test_a_font_of_a_row_and_a_default(font: str) -> None:
         ({"text": "日本"}, r"no glyph for '日' \(U\+65E5\)"),
         ({"text": "مرحبا"}, "no glyph for|needs libraqm"),
         ({"text": "q\u0301"}, r"no glyph for '\u0301' \(U\+0301\)|needs libraqm"),
+        ({"text": ["a", "b"]}, r"text \['a', 'b'\]: is none; name a column of texts or numbers"),
+        ({"text": b"a"}, "text b'a': is none"),
         ({"text": "a\0b"}, r"no glyph for '\\x00'"),
         ({"text": "a", "box": "0,0,inf,inf"}, "lie not beyond"),
         ({"text": "a", "colour": "rgb(300,0,0)"}, r"colour 'rgb\(300,0,0\)': give a name of CSS"),

@@ -1,5 +1,6 @@
 """What becomes of images once they are rendered, as a caller says it: where they go and as what."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -14,6 +15,8 @@ from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, 
 from darkroom.runs.signing_keys import ENVIRONMENT, TEST, Signing
 from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
+
+_DER = re.compile(rf"({ENVIRONMENT})?\s*M[A-I][A-Za-z0-9+/=\s]{{50,}}")  # a key or a certificate in base64
 
 
 def absolute(path: str) -> str:
@@ -57,9 +60,10 @@ class C2paOptions:
     def __post_init__(self) -> None:
         check_options(self, "output.c2pa.")
         for name, remedy in (("certificate", "name its file"), ("private_key", "name its file, or env:NAME")):
-            if "-----BEGIN" in (getattr(self, name) or ""):
+            if "-----BEGIN" in (given := getattr(self, name) or "") or _DER.fullmatch(given):
                 raise DarkroomError(
-                    f"output.c2pa.{name} holds PEM text itself, which commands and logs would keep; {remedy}"
+                    f"output.c2pa.{name} holds a key or a certificate itself, which commands and logs would keep; "
+                    f"{remedy}"
                 )
         is_own = self.certificate not in (None, TEST)
         if self.private_key is not None and not is_own:

@@ -104,6 +104,8 @@ def rows_read(
 def overlay_of(row: Mapping[str, object], settings: OverlaySettings) -> Overlay | None:
     """What a row says; None where it has no text. Raises OverlayFault for what cannot be drawn."""
     text = _given(row, settings.text, "")
+    if isinstance(text, list | dict | bytes):
+        raise OverlayFault(f"text {_shown(text)}: is none; name a column of texts or numbers")
     if all(each.isspace() or _is_unseen(each) for each in str(text)):
         return None
     path = _given(row, settings.font, settings.default_font)
