@@ -43,7 +43,7 @@ ONLY_IN = {
     "diffusers": ["pipeline/darkroom/rendering/", "pipeline/darkroom/demo/", "pipeline/darkroom/bench/"],
     "openvino": ["pipeline/darkroom/rendering/openvino_unet.py"],
     "c2pa": ["pipeline/darkroom/runs/signing.py"],
-    "cryptography": ["pipeline/darkroom/runs/signing.py"],
+    "cryptography": ["pipeline/darkroom/runs/signing_keys.py"],
     "rich": ["jobs/"],
     "jinja2": ["pipeline/darkroom/reporting/page.py"],
     "markupsafe": ["pipeline/darkroom/reporting/page.py"],

@@ -18,8 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, EncodedImage, encode
-from darkroom.runs.signing import ManifestSigner, check_signing, read_manifest
-from darkroom.runs.signing_keys import TEST, Signing, roots
+from darkroom.runs.signing import ManifestSigner, check_signing, read_manifest, trusted
+from darkroom.runs.signing_keys import TEST, Signing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 SETTINGS = {
@@ -137,13 +137,13 @@ def test_keys_of_other_kinds_sign_too(tmp_path: Path, make: Callable) -> None:
 @pytest.mark.parametrize("text", ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_roots_that_are_none_are_no_images_fault(tmp_path: Path, text: str) -> None:
     _, key, root = issued(folder=tmp_path)
-    assert roots(root) == Path(root).read_text()
+    assert trusted(root) == Path(root).read_text()
     (tmp_path / "roots.pem").write_text(f"# Müllers\n{Path(root).read_text()}")
-    assert roots(str(tmp_path / "roots.pem")) == Path(root).read_text()
+    assert trusted(str(tmp_path / "roots.pem")) == Path(root).read_text()
     (tmp_path / "roots.pem").write_text(text)
     for path in (str(tmp_path / "roots.pem"), key):
         with pytest.raises(DarkroomError, match=r"trust_anchors=.*: cannot be read .*; give a PEM file of root"):
-            roots(path)
+            trusted(path)
 
 
 def test_without_the_optional_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,7 @@ from darkroom.runs.images import (
 from darkroom.runs.layouts import as_rendered, encode_image, encode_trajectory
 from darkroom.runs.overlays import Overlay
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
-from darkroom.runs.signing import ReadManifest, read_manifest, unread
-from darkroom.runs.signing_keys import roots
+from darkroom.runs.signing import ReadManifest, read_manifest, trusted, unread
 from darkroom.runs.trajectories import StoredTrajectory, is_recorded, recorded_trajectories, stored_trajectories
 from darkroom.runs.watermarks import FOUND
 from darkroom.storage.store import Store, prefetched
@@ -207,7 +206,7 @@ def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = No
             f"{run.store.describe()}: its images have no signed manifests; a run has them that begins with "
             "output.c2pa.certificate"
         )
-    anchors = None if trust_anchors is None else roots(trust_anchors)
+    anchors = trusted(trust_anchors)
     num_images, signers = 0, Counter[Signer]()
     portions = (records[at : at + _AT_ONCE] for records in signed_records(run.store)
                 for at in range(0, len(records), _AT_ONCE))  # fmt: skip

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darkroom import __version__
-from darkroom.domain.errors import first_line
+from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.runs.encoding import CONTENT_TYPES, EncodedImage, encode
-from darkroom.runs.signing_keys import Signing, credential, library, unusable
+from darkroom.runs.signing_keys import Signing, credential, roots, unusable
 
 if TYPE_CHECKING:
     import c2pa
@@ -57,7 +57,7 @@ class ManifestSigner:
 
     def __init__(self, signing: Signing) -> None:
         """Raises DarkroomError for a certificate or a key that cannot sign."""
-        self._c2pa = library()
+        self._c2pa = _library()
         self._says_prompts = signing.says_prompts
         found = credential(signing)
         self._serial = found.serial
@@ -111,10 +111,21 @@ def check_signing(signing: Signing) -> None:
     signer = ManifestSigner(signing)
     try:
         read = read_manifest(signer.sign(image, "png"), data, "png")
-    except library().C2paError as error:
+    except _library().C2paError as error:
         raise unusable(signing, first_line(error)) from error
     if read.fault:
         raise unusable(signing, read.fault)
+
+
+def _library() -> Any:
+    """c2pa-python. Raises DarkroomError where it is not installed, nor with it cryptography, which it needs."""
+    try:
+        import c2pa
+    except ImportError:
+        raise DarkroomError(
+            "output.c2pa: signing and reading C2PA manifests needs c2pa-python; pip install 'darkroom[c2pa]'"
+        ) from None
+    return c2pa
 
 
 def _context(verify: Mapping[str, bool], trust: Mapping[str, str] | None = None) -> "c2pa.Context":
@@ -123,15 +134,21 @@ def _context(verify: Mapping[str, bool], trust: Mapping[str, str] | None = None)
         "builder": {"thumbnail": {"enabled": False}},
         **({"trust": trust} if trust else {}),
     }
-    return library().Context.from_dict(settings)
+    return _library().Context.from_dict(settings)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
+def trusted(path: str | None) -> str | None:
+    """PEM text of the roots in a file, as `read_manifest` takes it. Raises DarkroomError where it has none."""
+    _ = _library()
+    return None if path is None else roots(path)
+
+
 def read_manifest(manifest: bytes, image: bytes, image_format: str, trust_anchors: str | None = None) -> ReadManifest:
     """Hold a manifest against its image's file. `trust_anchors`: PEM text of roots; None: nobody is trusted."""
-    c2pa = library()
+    c2pa = _library()
     try:
         with c2pa.Reader(
             CONTENT_TYPES[image_format], io.BytesIO(image), manifest_data=manifest, context=_reading(trust_anchors)

@@ -57,20 +57,8 @@ def credential(signing: Signing) -> Credential:
     )
 
 
-def library() -> Any:
-    """c2pa-python. Raises DarkroomError where it is not installed, and with it cryptography, which it needs."""
-    try:
-        import c2pa
-    except ImportError:
-        raise DarkroomError(
-            "output.c2pa: signing and reading C2PA manifests needs c2pa-python; pip install 'darkroom[c2pa]'"
-        ) from None
-    return c2pa
-
-
 def roots(path: str) -> str:
     """PEM text of the certificates in a file, whose signatures pass. Raises DarkroomError where it has none."""
-    _ = library()
     from cryptography.x509 import load_pem_x509_certificates
 
     try:
