@@ -44,7 +44,7 @@ ONLY_IN = {
     "openvino": ["pipeline/darkroom/rendering/openvino_unet.py"],
     "c2pa": ["pipeline/darkroom/runs/signing.py"],
     "av": ["pipeline/darkroom/runs/videos.py"],
-    "cryptography": ["pipeline/darkroom/runs/signing.py"],
+    "cryptography": ["pipeline/darkroom/runs/signing_keys.py"],
     "rich": ["jobs/"],
     "jinja2": ["pipeline/darkroom/reporting/page.py"],
     "markupsafe": ["pipeline/darkroom/reporting/page.py"],

@@ -40,7 +40,8 @@ from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
 from darkroom.runs.layouts import CONTAINERS
 from darkroom.runs.run import OutputInfo, RunInfo
-from darkroom.runs.signing import Signing, check_signing
+from darkroom.runs.signing import check_signing
+from darkroom.runs.signing_keys import Signing
 from darkroom.runs.watermarks import size_fault as mark_fault
 from darkroom.storage.named_files import NamedPlace
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec

@@ -35,7 +35,8 @@ from darkroom.runs.compaction import Compaction, removable_manifests, remove_man
 from darkroom.runs.files import IMAGES_PREFIX, SIDECARS_PREFIX, TRAJECTORIES_PREFIX, is_image_key
 from darkroom.runs.manifest import KEYS, fence_retries
 from darkroom.runs.reading import count_statuses, states
-from darkroom.runs.signing import Signing, check_signing
+from darkroom.runs.signing import check_signing
+from darkroom.runs.signing_keys import Signing
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
 

@@ -1,5 +1,6 @@
 """What becomes of images once they are rendered, as a caller says it: where they go and as what."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -11,10 +12,12 @@ from darkroom.api.options import ENDPOINT_HELP
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
 from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
-from darkroom.runs.signing import ENVIRONMENT, TEST, Signing
+from darkroom.runs.signing_keys import ENVIRONMENT, TEST, Signing
 from darkroom.runs.videos import CODECS, VIDEO_FORMATS
 from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
+
+_DER = re.compile(rf"({ENVIRONMENT})?\s*M[A-I][A-Za-z0-9+/=\s]{{50,}}")  # a key or a certificate in base64
 
 
 def absolute(path: str) -> str:
@@ -57,11 +60,12 @@ class C2paOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "output.c2pa.")
-        if "-----BEGIN" in (self.private_key or ""):
-            raise DarkroomError(
-                "output.c2pa.private_key holds a key itself, which commands and logs would keep; name its file, or "
-                "env:NAME"
-            )
+        for name, remedy in (("certificate", "name its file"), ("private_key", "name its file, or env:NAME")):
+            if "-----BEGIN" in (given := getattr(self, name) or "") or _DER.fullmatch(given):
+                raise DarkroomError(
+                    f"output.c2pa.{name} holds a key or a certificate itself, which commands and logs would keep; "
+                    f"{remedy}"
+                )
         is_own = self.certificate not in (None, TEST)
         if self.private_key is not None and not is_own:
             raise DarkroomError(

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from darkroom.api.options import ModelPlace
 from darkroom.api.picture_checks import pictures_of
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, Sample
@@ -49,7 +48,7 @@ from darkroom.runs.images import (
 from darkroom.runs.layouts import as_rendered, encode_image, encode_trajectory
 from darkroom.runs.overlays import Overlay
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
-from darkroom.runs.signing import ReadManifest, read_manifest
+from darkroom.runs.signing import ReadManifest, read_manifest, trusted, unread
 from darkroom.runs.trajectories import StoredTrajectory, is_recorded, recorded_trajectories, stored_trajectories
 from darkroom.runs.watermarks import FOUND
 from darkroom.storage.store import Store, prefetched
@@ -212,7 +211,7 @@ def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = No
             f"{run.store.describe()}: its images have no signed manifests; a run has them that begins with "
             "output.c2pa.certificate"
         )
-    anchors = _anchors(trust_anchors)
+    anchors = trusted(trust_anchors)
     num_images, signers = 0, Counter[Signer]()
     portions = (records[at : at + _AT_ONCE] for records in signed_records(run.store)
                 for at in range(0, len(records), _AT_ONCE))  # fmt: skip
@@ -227,22 +226,13 @@ def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = No
     return ManifestCheck(num_images, signers)
 
 
-def _anchors(path: str | None) -> str | None:
-    try:
-        return None if path is None else Path(path).expanduser().read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise DarkroomError(
-            f"trust_anchors={path}: cannot be read ({first_line(error)}); give a PEM file of root certificates"
-        ) from error
-
-
 def _read_manifests(run: Run, records: Sequence[Record], anchors: str | None) -> list[tuple[Record, ReadManifest]]:
     """Each record with what its manifest says; an image that is not what was committed is the fault where it is."""
     found = []
     files, sidecars = stored_files(run.store, records), stored_sidecars(run.store, records)
     for file, sidecar in zip(files, sidecars, strict=True):
         if fault := file.fault or sidecar.fault:
-            read = ReadManifest("", False, fault)
+            read = unread(fault)
         else:
             read = read_manifest(sidecar.data, file.data, run.info.output.image_format, anchors)
         found.append((file.record, read))

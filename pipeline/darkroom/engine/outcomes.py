@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -176,8 +177,13 @@ class EncoderPool:
             return replace(outcome, sidecar=sidecar)
         with self._profile.span("put"):
             placed = place_image(self._store, outcome.encoded, self._output.image_format, suffix)
-            signed = place_sidecar(self._store, placed.key, sidecar) if sidecar else None
+            signed = self._place_sidecar(placed.key, sidecar, outcome.encoded) if sidecar else None
         return replace(outcome, encoded=None, placed=placed, signed=signed)
+
+    def _place_sidecar(self, key_of_image: str, sidecar: bytes, image: EncodedImage) -> Placed:
+        assert self._signer is not None
+        is_own = partial(self._signer.has_signed, image=image, image_format=self._output.image_format)
+        return place_sidecar(self._store, key_of_image, sidecar, is_own)
 
     def _with_trajectory(self, outcome: Outcome, trajectory: Trajectory, suffix: str) -> Outcome:
         steps = steps_text(trajectory.steps)

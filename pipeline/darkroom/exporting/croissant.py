@@ -124,7 +124,7 @@ def _record_set(name: str, fields: Sequence[dict[str, Any]], key: str = "") -> d
 def _fields(of: Card) -> Iterator[dict[str, Any]]:
     """Of the columns; lists of structs, which Croissant has no source for, are left to the card."""
     taken: set[str] = set()
-    for field in of.form.types:
+    for field in [*of.form.types, *of.form.sidecars]:
         for found in _described(of, field, (field.name,)):
             while found["@id"] in taken:
                 found["@id"] += "_"

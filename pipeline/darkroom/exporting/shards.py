@@ -88,6 +88,11 @@ class Format:
     def file_name(self, image_id: str) -> str:
         return f"{image_id}.{EXTENSIONS[self.image_format]}"
 
+    @property
+    def sidecars(self) -> Sequence[pa.Field]:
+        """The column of signed manifests, where it is one."""
+        return [SIDECARS] if self.has_sidecars and self.layout == "parquet" else []
+
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the columns as the layout has them, without the image's."""
@@ -116,7 +121,8 @@ class Format:
             found[_SEVERAL] = pa.array([self.runs[place] for place in table[RUN].to_pylist()], pa.string())
         for name in self.own.names:
             is_opened = self.layout == "imagefolder" and _OPENED.fullmatch(name)
-            called = free_name(f"{name}_text" if is_opened else name, {*found, *self.scores})
+            others = {*self.own.names} - {name}
+            called = free_name(f"{name}_text" if is_opened else name, {*found, *self.scores, *others})
             fields[called] = self.own.field(name)
             found[called] = table[name]
         found |= {name: table[score_column(name)] for name in self.scores}
@@ -180,7 +186,7 @@ def _image_folder(
     sources: Sequence[Source], to: Store, form: Format, key: str, table: pa.Table, is_there: bool
 ) -> list[ExportedFile]:
     folder = key.removesuffix(LIST)
-    there = {info.key: info.size_bytes for info in to.list(folder)} if is_there else {}
+    there = _digests(to, folder) if is_there else {}
     facts: dict[str, Mapping[str, Any]] = {image_id: {} for image_id in table["image_id"].to_pylist()}
 
     def copy(image: ExportedImage) -> None:
@@ -228,18 +234,24 @@ def _sidecar_files(sources: Sequence[Source], folder: str, table: pa.Table) -> l
     ]
 
 
+def _digests(to: Store, folder: str) -> dict[str, str]:
+    """SHA-256 of what lies in a folder, by key."""
+    keys = [info.key for info in to.list(folder)]
+    return dict(zip(keys, prefetched(keys, lambda key: sha256_of(to.get(key))), strict=True))
+
+
 def _missing(
-    sources: Sequence[Source], form: Format, folder: str, table: pa.Table, there: Mapping[str, int]
+    sources: Sequence[Source], form: Format, folder: str, table: pa.Table, there: Mapping[str, str]
 ) -> pa.Table:
-    """Records whose files are to be made: of images that are not there, and all that are encoded anew, since their size
-    is not known before."""
-    rows = zip(table[RUN].to_pylist(), table["image_id"].to_pylist(), table["bytes"].to_pylist(), strict=True)
-    sidecars = {file.key for file in _sidecar_files(sources, folder, table) if there.get(file.key) != file.size_bytes}
+    """Records whose files are to be made: of images that are not there, or are others, and all that are encoded anew,
+    since what they become is not known before. `there`: SHA-256 by key."""
+    rows = zip(table[RUN].to_pylist(), table["image_id"].to_pylist(), table["sha256"].to_pylist(), strict=True)
+    sidecars = {file.key for file in _sidecar_files(sources, folder, table) if there.get(file.key) != file.sha256}
     wanted = [
         bool(sources[place].encoding)
-        or there.get(f"{folder}{form.file_name(image_id)}") != size
+        or there.get(f"{folder}{form.file_name(image_id)}") != sha256
         or f"{folder}{image_id}{SIDECAR}" in sidecars
-        for place, image_id, size in rows
+        for place, image_id, sha256 in rows
     ]
     return table.filter(pa.array(wanted, pa.bool_()))
 
@@ -272,8 +284,8 @@ def _tar(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> by
 
 
 def _parquet(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
-    if form.has_sidecars:
-        columns = columns.append_column(SIDECARS, pa.array([image.sidecar for image in images], SIDECARS.type))
+    for field in form.sidecars:
+        columns = columns.append_column(field, pa.array([image.sidecar for image in images], field.type))
     names = [form.file_name(image.record.image_id) for image in images]
     return parquet_of_images(names, [image.data for image in images], columns)
 

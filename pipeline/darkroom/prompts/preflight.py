@@ -214,13 +214,15 @@ def _identifier() -> Any:
 
 
 def _found_words(rows: Sequence[Row], words: Sequence[str]) -> dict[str, Any]:
-    """Prompts that hold words of a list, whole and in any case."""
-    listed = sorted({" ".join(word.casefold().split()) for word in words}, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, listed))})(?!\w)")
+    """Prompts that hold words of a list, whole and in any case; those that lie in longer ones too."""
+    listed = {" ".join(word.casefold().split()) for word in words}
+    longest = "|".join(map(re.escape, sorted(listed, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<!\w)(?=({longest})(?!\w))")  # looks at every place
     by_word: dict[str, Examples] = {}
     num_rows = 0
     for row, _ in rows:
-        found = set(pattern.findall(" ".join(row.prompt.casefold().split())))
+        phrases = set(pattern.findall(" ".join(row.prompt.casefold().split())))
+        found = {part for phrase in phrases for part in _beginnings(phrase) if part in listed}
         num_rows += bool(found)
         for word in found:
             by_word.setdefault(word, Examples()).add([row.row, row.prompt])
@@ -230,3 +232,8 @@ def _found_words(rows: Sequence[Row], words: Sequence[str]) -> dict[str, Any]:
         "num_listed": len(listed),
         "found": [[word, each.count, each.cases[:2]] for word, each in order[:_NUM_VALUES]],
     }
+
+
+def _beginnings(phrase: str) -> Iterator[str]:
+    """Of whole words; the last is all of it."""
+    return (phrase[: end.start()] for end in re.finditer(r"(?!\w)", phrase))

@@ -200,18 +200,15 @@ def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
 
 def place_image(store: Store, image: EncodedImage, image_format: str, suffix: str = "") -> Placed:
     """Store one image as an object of its own."""
-    digest = _digest(image.data)
-    keys = [image_key(name, image.extension) for name in _names(f"{image.image_id}{suffix}", digest)]
-    key, superseded = _put(store, keys, image.data, CONTENT_TYPES[image_format])
-    return Placed(key, None, None, digest, len(image.data), superseded)
+    names = _names(f"{image.image_id}{suffix}", _digest(image.data))
+    keys = [image_key(name, image.extension) for name in names]
+    return _object(image.data, *_put(store, keys, image.data, CONTENT_TYPES[image_format]))
 
 
 def place_trajectory(store: Store, image_id: str, data: bytes, suffix: str = "") -> Placed:
     """Store an image's trajectory, a PNG."""
-    digest = _digest(data)
-    keys = [trajectory_key(name) for name in _names(f"{image_id}{suffix}", digest)]
-    key, superseded = _put(store, keys, data, CONTENT_TYPES["png"])
-    return Placed(key, None, None, digest, len(data), superseded)
+    keys = [trajectory_key(name) for name in _names(f"{image_id}{suffix}", _digest(data))]
+    return _object(data, *_put(store, keys, data, CONTENT_TYPES["png"]))
 
 
 def place_container(
@@ -227,11 +224,19 @@ def place_container(
     }
 
 
-def place_sidecar(store: Store, key_of_image: str, data: bytes) -> Placed:
-    """Store the signed manifest of an image that is an object of its own: beside it, where C2PA's tools look."""
-    name, digest = key_of_image.rpartition(".")[0], _digest(data)
-    key, superseded = _put(store, [f"{each}{SIDECAR}" for each in _names(name, digest)], data, C2PA_TYPE)
-    return Placed(key, None, None, digest, len(data), superseded)
+def place_sidecar(store: Store, key_of_image: str, data: bytes, is_as_good: Callable[[bytes], bool]) -> Placed:
+    """Store the signed manifest of an image that is an object of its own: beside it, where C2PA's tools look.
+
+    What an attempt that was cut off has left there is never equal: it is adopted where it `is_as_good`.
+    """
+    name = key_of_image.rpartition(".")[0]
+    first, second = (f"{each}{SIDECAR}" for each in _names(name, _digest(data)))
+    if store.put_if_absent(first, data, C2PA_TYPE):
+        return _object(data, first, None)
+    there = _found(store, first)
+    if there is not None and is_as_good(there):
+        return _object(there, first, None)
+    return _object(data, *_put(store, [first, second], data, C2PA_TYPE))
 
 
 def place_sidecars(store: Store, name: str, sidecars: Mapping[str, bytes]) -> dict[str, Placed]:
@@ -244,6 +249,11 @@ def place_sidecars(store: Store, name: str, sidecars: Mapping[str, bytes]) -> di
         image_id: Placed(key, f"{image_id}{SIDECAR}", None, _digest(sidecar), len(sidecar), superseded)
         for image_id, sidecar in sidecars.items()
     }
+
+
+def _object(data: bytes, key: str, superseded: str | None) -> Placed:
+    """Of an object of its own."""
+    return Placed(key, None, None, _digest(data), len(data), superseded)
 
 
 def _names(name: str, digest: str) -> tuple[str, str]:
@@ -262,10 +272,14 @@ def _put(store: Store, keys: Sequence[str], data: bytes, content_type: str) -> t
 
 
 def _holds(store: Store, key: str, data: bytes) -> bool:
+    return _found(store, key) == data
+
+
+def _found(store: Store, key: str) -> bytes | None:
     try:
-        return store.get(key) == data
+        return store.get(key)
     except NotFound:  # removed meanwhile, or a folder of that name
-        return False
+        return None
 
 
 def _digest(data: bytes) -> str:
