@@ -67,6 +67,8 @@ class Printer:
             case events.FeaturesStarted():
                 _say(f"{event.num_shards} shards lack features of {', '.join(event.extractors)}")
                 self._put_up(event.num_images, "extracting features")
+            case events.ReadingStarted():
+                self._put_up(event.num_images, event.stage)
             case events.RetryStarted():
                 _say(f"{event.num_images} failed records in {event.num_shards} shards")
                 self._put_up(event.num_images, "rendering")

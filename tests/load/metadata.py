@@ -42,8 +42,8 @@ _Cost = tuple[float, float, float]  # seconds, seconds of CPU, most memory in MB
 _READING = {
     "names of what is committed": "ShardSet(run.info.shard_size, manifest.committed(run.store))",
     "verify's sample": "sample(run.store, 16, 0)",
-    "evaluate's look at what has features": "sum(1 for _ in stored_features(run, ShardSet("
-    "run.info.shard_size, manifest.committed(run.store)), ['0123456789abcdef']))",
+    "evaluate's look at what has features": "sum(1 for _ in stored_features(run.store, "
+    "committed_shards(run.store), {'0123456789abcdef': ()}))",
     "two columns of all records, pandas": "run.table(['status', 'render_s']).to_pandas()",
     "all columns of all records, one by one": "sum(len(part.table) for part in read_parts(run.store))",
     "pandas on the manifests' folder": "pd.read_parquet(run.uri + '/metadata', columns=['status', 'render_s'])",
@@ -60,7 +60,7 @@ from darkroom.api.evaluation import stored_features
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_parts
 from darkroom.runs.reading import sample
-from darkroom.runs.listing import ShardSet
+from darkroom.runs.listing import ShardSet, committed_shards
 try:
     import duckdb
 except ImportError:

@@ -51,6 +51,12 @@ class Engine:
         resources = worker_resources(self.options, self.device)
         return RayDispatcher(spec, None if grows else self.num_workers, self.options.max_attempts, resources)
 
+    @property
+    def for_reading(self) -> "Engine":
+        """Whose workers need no device: they may be anywhere, and are not those that a price was given for."""
+        options = replace(self.options, device="cpu", num_gpus=None, accelerator_type=None, price_per_hour=None)
+        return replace(self, options=options, device="cpu")
+
     def with_batch_size(self, number: int) -> "Engine":
         return replace(self, options=replace(self.options, batch_size=number))
 

@@ -82,7 +82,7 @@ class RenderingStarted:
 class Progressed:
     """Images that are done of those that this stage has; for a bar."""
 
-    stage: str  # rendering, features or retry
+    stage: str  # rendering, features, retry, checking features or measuring
     num_done: int
     num_images: int
     num_failed: int
@@ -150,8 +150,16 @@ class FeaturesStarted:
 
 
 @dataclass(frozen=True)
+class ReadingStarted:
+    """Of what is stored, on workers: a run of few images is read without a word."""
+
+    stage: str  # checking features or measuring
+    num_images: int
+
+
+@dataclass(frozen=True)
 class StageEnded:
-    """Of features or of a retry: no more images are done in it."""
+    """Of features, of a retry or of reading: no more images are done in it."""
 
     stage: str
     spent: Spent | None = None  # on its workers; None where no price was given
@@ -258,6 +266,7 @@ Event = (
     | NotOnContactSheet
     | RunWritten
     | FeaturesStarted
+    | ReadingStarted
     | StageEnded
     | ReferenceRead
     | FilesCopied

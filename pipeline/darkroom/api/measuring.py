@@ -21,6 +21,7 @@ from darkroom.api.evaluation import (
 )
 from darkroom.api.evaluation_options import EvaluationOptions, Expectation
 from darkroom.api.events import Noted, Progress, ReferenceRead, Warned, silent
+from darkroom.api.gathering import gathered_cell
 from darkroom.api.options import EngineOptions
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
@@ -55,7 +56,7 @@ from darkroom.evaluation.figures import (
     reference_of,
 )
 from darkroom.evaluation.gaps import costs, differences, gaps
-from darkroom.evaluation.gathering import Gathered, gathered
+from darkroom.evaluation.gathering import Gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
 from darkroom.evaluation.inputs import Logits
 from darkroom.evaluation.latest import latest_figures
@@ -71,7 +72,7 @@ from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.features import ExtractorInfo, paired_features
+from darkroom.runs.features import ExtractorInfo
 from darkroom.runs.manifest import extra_columns
 from darkroom.runs.reading import PresentImages, present_images
 
@@ -151,7 +152,7 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
         check_columns(wanted, _columns(run))
     with started(engine) as ready:
         extracted = extract_for(run, wanted, ready, progress)
-    return measure(run, wanted, extracted, driver_device(engine), progress)
+        return measure(run, wanted, extracted, ready, progress)
 
 
 def _columns(run: Run) -> Sequence[str]:
@@ -166,10 +167,10 @@ def extract_for(run: Run, wanted: CheckedEvaluation, engine: Engine, progress: P
 
 
 def measure(
-    run: Run, wanted: CheckedEvaluation, extracted: Extracted, device: str, progress: Progress
+    run: Run, wanted: CheckedEvaluation, extracted: Extracted, engine: Engine, progress: Progress
 ) -> EvaluationResult:
     """Measure cells that have their features, and store the figures."""
-    evaluation, key = _evaluated(run, wanted, extracted, device, progress)
+    evaluation, key = _evaluated(run, wanted, extracted, engine, progress)
     put_evaluation(run.store, key, evaluation)
     dropped = dropped_cells(run.store)
     verdicts = [
@@ -188,13 +189,13 @@ def measured_figure(
     cell_ids: Sequence[str],
     extracted: Extracted,
     first_rows: frozenset[int] | None,
-    device: str,
+    engine: Engine,
     progress: Progress,
 ) -> dict[str, Figure]:
     """One figure of some cells, from their shards with these first rows; cells without an image get NaN."""
     info, metric = wanted.of_figure(figure)
-    spec = wanted.specs(device)[wanted.extractors.index(info)]
-    measuring = _Measuring(run, wanted, extracted, spec, info, [metric], progress)
+    spec = wanted.specs(driver_device(engine.options))[wanted.extractors.index(info)]
+    measuring = _Measuring(run, wanted, extracted, spec, info, [metric], engine, progress)
     figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
         try:
@@ -205,7 +206,7 @@ def measured_figure(
 
 
 def _evaluated(
-    run: Run, wanted: CheckedEvaluation, extracted: Extracted, device: str, progress: Progress
+    run: Run, wanted: CheckedEvaluation, extracted: Extracted, engine: Engine, progress: Progress
 ) -> tuple[Evaluation, str]:
     """The evaluation, and the name that it is stored by."""
     options = wanted.options
@@ -218,19 +219,20 @@ def _evaluated(
     controls: dict[str, Control] = {}
     groups = _groups(run, options.by or (), extracted, progress)
     by: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {column: {} for column in groups}
-    for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), progress)
-        measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
+    for spec, info in zip(wanted.specs(driver_device(engine.options)), wanted.extractors, strict=True):
+        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), engine, progress)
+        measured: dict[str, MeasuredCell] = {}
+        for cell_id in cells:
+            measured[cell_id] = measuring.cell(measuring.images(cell_id))
+            for column, names in groups.items():
+                for value, figures in measuring.broken_down(cell_id, names).items():
+                    by[column].setdefault(value, {}).setdefault(cell_id, {}).update(figures)
         metrics |= measuring.infos
         if info.called in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
             cells[cell_id] |= told_of_choice(run.info.policy, measuring.infos, measured[cell_id].figures)
             distances[cell_id] |= gap
-        for column, names in groups.items():
-            for cell_id in cells:
-                for value, figures in measuring.broken_down(cell_id, names).items():
-                    by[column].setdefault(value, {}).setdefault(cell_id, {}).update(figures)
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
         for name, control in measuring.controls(measured).items():
@@ -327,10 +329,13 @@ class _Measuring:
         spec: ExtractorSpec,
         info: ExtractorInfo,
         metrics: Sequence[str] | None,
+        engine: Engine,
         progress: Progress,
     ) -> None:
         self._run, self._store, self._options, self._info = run, run.store, wanted.options, info
         self._extracted, self._spec = extracted, spec
+        self._engine, self._progress = engine, progress
+        self._last: tuple[object, Gathered] | None = None  # of what: most are asked for again at once
         self._chosen = chosen = metrics or wanted.metrics(info)
         needed = {reference_of(name) for name in chosen if definition(name, info).needs_reference}
         load = once(partial(load_extractor, spec))
@@ -345,8 +350,14 @@ class _Measuring:
         self.infos = metric_infos(info, self._references, chosen, *options)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
-        shards = self._extracted.shards(cell_id, first_rows)
-        return gathered(paired_features(self._store, shards, self._info.extractor_id, self._info.dimension))
+        """With `first_rows`, of shards that start at these rows."""
+        if self._last is None or self._last[0] != (cell_id, first_rows):
+            self._last = None  # let go of before others come
+            shards = self._extracted.shards(cell_id, first_rows)
+            num_images = self._extracted.num_images(cell_id, first_rows)
+            found = gathered_cell(self._run, shards, num_images, self._info, self._engine, self._progress)
+            self._last = (cell_id, first_rows), found
+        return self._last[1]
 
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)
