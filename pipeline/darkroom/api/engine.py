@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from darkroom.api.events import Progress, Progressed
+from darkroom.api.events import Progress, Progressed, StageStarted
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import import_whole, num_cores
@@ -213,6 +213,7 @@ class Counting:
         self._progress = progress
         self._started = time.monotonic()
         self._is_ready = False
+        progress(StageStarted(self.meter))
 
     def __call__(self, event: Event) -> None:
         self.meter.add(event)

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from darkroom.api.engine import Counting, Engine
 from darkroom.api.evaluation_options import EvaluationOptions
-from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
-from darkroom.api.gathering import CHECKING, Span, read_spans
+from darkroom.api.events import CHECKING, FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
+from darkroom.api.gathering import Span, read_spans
 from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain

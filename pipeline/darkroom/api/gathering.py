@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.api.engine import Counting, Engine
-from darkroom.api.events import Progress, ReadingStarted, StageEnded
+from darkroom.api.events import MEASURING, Progress, StageEnded
 from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.engine.reading import ReaderSpec, read_in_order
@@ -24,7 +24,6 @@ from darkroom.runs.run import RunInfo
 from darkroom.storage.store import Store
 
 SPAN = 32_768  # images, about, of shards that follow each other: some seconds of work for one worker
-CHECKING, MEASURING = "checking features", "measuring"  # stages
 _MOST_AHEAD = 256  # spans that are under way, or wait for one before them
 
 Span = Sequence[Committed]
@@ -95,7 +94,6 @@ def read_spans(
     if second is None:
         each(reading(first)(run.store))
         return
-    progress(ReadingStarted(stage, num_images))
     engine, per_row = engine.for_reading, run.info.num_images_per_prompt
     counting = Counting(progress, stage, num_images)
     tasks = (

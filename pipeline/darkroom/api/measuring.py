@@ -22,6 +22,7 @@ from darkroom.api.evaluation import (
 from darkroom.api.evaluation_options import EvaluationOptions, Expectation
 from darkroom.api.events import Noted, Progress, ReferenceRead, Warned, silent
 from darkroom.api.gathering import gathered_cell
+from darkroom.api.groups import Groups
 from darkroom.api.options import EngineOptions
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
@@ -31,7 +32,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.policy import Policy
 from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.engine.rescoring import rescored
-from darkroom.evaluation.breakdowns import breakdown_table, broken_down, group_names
+from darkroom.evaluation.breakdowns import breakdown_table, broken_down
 from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.controls import (
     SHUFFLED,
@@ -64,12 +65,10 @@ from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_in
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import cached_captions, default_cache, reference_features
-from darkroom.prompts.extras import json_values
 from darkroom.reporting.brief import WIDTH, in_brief
 from darkroom.reporting.content import CellResult
 from darkroom.reporting.facts import axes_of, settings_of_cells
 from darkroom.runs import manifest
-from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
 from darkroom.runs.features import ExtractorInfo
@@ -217,15 +216,16 @@ def _evaluated(
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
     controls: dict[str, Control] = {}
-    groups = _groups(run, options.by or (), extracted, progress)
-    by: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {column: {} for column in groups}
+    groups = Groups(run.store, extracted.shards, options.by or (), progress)
+    by: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {column: {} for column in groups.columns}
     for spec, info in zip(wanted.specs(driver_device(engine.options)), wanted.extractors, strict=True):
         measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), engine, progress)
         measured: dict[str, MeasuredCell] = {}
         for cell_id in cells:
-            measured[cell_id] = measuring.cell(measuring.images(cell_id))
-            for column, names in groups.items():
-                for value, figures in measuring.broken_down(cell_id, names).items():
+            held = measuring.images(cell_id)
+            measured[cell_id] = measuring.cell(held)
+            for column, names in groups.of([name for name, _ in held.held.pairs]).items():
+                for value, figures in measuring.broken_down(held, names).items():
                     by[column].setdefault(value, {}).setdefault(cell_id, {}).update(figures)
         metrics |= measuring.infos
         if info.called in wanted.named and not extracted.num_left_out:
@@ -263,24 +263,6 @@ def told_of_choice(
         else figure
         for name, figure in figures.items()
     }
-
-
-def _groups(run: Run, columns: Sequence[str], extracted: Extracted, progress: Progress) -> dict[str, dict[str, str]]:
-    """Column -> prompt_id -> the name of its group; without columns that have too many, which is told."""
-    if not columns:
-        return {}
-    values: dict[str, dict[str, object]] = {column: {} for column in columns}
-    for _, table in read_each(run.store, extracted.shards(), ["prompt_id", *columns]):
-        ids = table["prompt_id"].to_pylist()
-        for column in columns:
-            values[column].update(zip(ids, json_values(table.schema.field(column), table[column]), strict=True))
-    found: dict[str, dict[str, str]] = {}
-    for column, value_of in values.items():
-        try:
-            found[column] = group_names(value_of, column)
-        except DarkroomError as error:
-            progress(Warned(str(error)))
-    return found
 
 
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
@@ -365,10 +347,10 @@ class _Measuring:
         what = (images, self._info, self._references, self._chosen)
         return measured_cell(*what, *options, num_projections=num_projections)
 
-    def broken_down(self, cell_id: str, names: Mapping[str, str]) -> dict[str, Figures]:
+    def broken_down(self, images: Gathered, names: Mapping[str, str]) -> dict[str, Figures]:
         """By the groups of its prompts."""
         options = (self._chosen, self._options.clip_convention, self._options.seed)
-        return broken_down(self.images(cell_id), names, self._info, *options)
+        return broken_down(images, names, self._info, *options)
 
     def controls(self, measured: Mapping[str, MeasuredCell]) -> dict[str, Control]:
         """Beside these cells, of which there is at least one: those that the extractor's metrics have."""
