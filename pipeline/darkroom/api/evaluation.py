@@ -349,8 +349,12 @@ def _look(
         there = {name: frozenset(one.shard for one in span if one.shard in found) for name, found in listed.items()}
         return partial(_lacking, shards=span, there=there)
 
+    def take(found: list[StoredFeatures]) -> None:
+        for one in found:
+            each(one)
+
     num_images = shards.num_rows * run.info.num_images_per_prompt
-    read_spans(run, CHECKING, num_images, asked, reading, lambda found: [*map(each, found)], engine, progress)
+    read_spans(run, CHECKING, num_images, asked, reading, take, engine, progress)
 
 
 def _lacking(store: Store, shards: Span, there: Mapping[str, Container[Shard]]) -> list[StoredFeatures]:

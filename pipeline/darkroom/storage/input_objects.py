@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 T = TypeVar("T")
-_PATIENCE_S = 10.0  # with a server that has never answered; the last pause comes on top
+_PATIENCE_S = 6.0  # with a server that has never answered; the last pause comes on top
 _answered: set[tuple[str, str | None]] = set()  # servers that have, by scheme and endpoint
 
 
