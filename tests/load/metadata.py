@@ -34,8 +34,10 @@ from tests.load.watching import watch
 from tests.servers import make_bucket, moto_server
 
 IMAGES = 64  # of a shard, which has one prompt
+_START_S = 3.0  # of CPU, about, that any job takes before it reads: the rest grows with the number of shards
 _DIFFERENT = 4096  # manifests on disk; others are links to them
-_HEAD = f"{'what':44} {'shards':>9} {'seconds':>8} {'of CPU':>8} {'MB':>6}"
+_MANY = 10**8 // IMAGES  # shards of a hundred million images
+_HEAD = f"{'what':44} {'shards':>9} {'seconds':>8} {'of CPU':>8} {'MB':>6} {'CPU minutes at 1e8 images':>26}"
 _Cost = tuple[float, float, float]  # seconds, seconds of CPU, most memory in MB
 
 # Parts of jobs, each in a process of its own. `run` is the run, `pa` Arrow.
@@ -108,8 +110,9 @@ def main() -> None:
 
 
 def measured(asked: argparse.Namespace, folder: Path) -> Iterator[str]:
-    prompts = write_prompts(folder / "prompts.parquet", asked.num_shards)
-    yield from _of_run(Where(str(folder / "run"), None, prompts, asked.num_shards), asked.skip)
+    if asked.num_shards:
+        prompts = write_prompts(folder / "prompts.parquet", asked.num_shards)
+        yield from _of_run(Where(str(folder / "run"), None, prompts, asked.num_shards), asked.skip)
     if asked.num_s3_shards:
         prompts = write_prompts(folder / "some.parquet", asked.num_s3_shards)
         with moto_server() as endpoint:
@@ -197,12 +200,13 @@ def _has_duckdb() -> bool:
 def _line(what: str, where: Where, found: _Cost) -> str:
     seconds, cpu, mb = found
     place = "S3 (moto)" if where.endpoint_url else "disk"
-    return f"{f'{what}, {place}':44} {where.num_shards:9} {seconds:8.1f} {cpu:8.1f} {mb:6.0f}"
+    many = max(0.0, cpu - _START_S) / where.num_shards * _MANY / 60
+    return f"{f'{what}, {place}':44} {where.num_shards:9} {seconds:8.1f} {cpu:8.1f} {mb:6.0f} {many:26.1f}"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.load.metadata")
-    parser.add_argument("--num-shards", type=int, default=100_000, help="on disk")
+    parser.add_argument("--num-shards", type=int, default=100_000, help="on disk; 0: none")
     parser.add_argument("--num-s3-shards", type=int, default=20_000, help="on the S3 server; 0: none")
     parser.add_argument("--folder", help="where the run goes: a gigabyte for each 100,000 shards")
     parser.add_argument("--skip", default="", help="a pattern of readings that are left out")
