@@ -200,8 +200,9 @@ def _has_duckdb() -> bool:
 def _line(what: str, where: Where, found: _Cost) -> str:
     seconds, cpu, mb = found
     place = "S3 (moto)" if where.endpoint_url else "disk"
-    many = max(0.0, cpu - _START_S) / where.num_shards * _MANY / 60
-    return f"{f'{what}, {place}':44} {where.num_shards:9} {seconds:8.1f} {cpu:8.1f} {mb:6.0f} {many:26.1f}"
+    minutes = (cpu - _START_S) / where.num_shards * _MANY / 60
+    many = f"{minutes:.0f}" if cpu > 4 * _START_S else "too few shards to tell"
+    return f"{f'{what}, {place}':44} {where.num_shards:9} {seconds:8.1f} {cpu:8.1f} {mb:6.0f} {many:>26}"
 
 
 def _arguments() -> argparse.Namespace:
