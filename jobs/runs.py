@@ -95,7 +95,7 @@ def _rendered(job: str, config: DictConfig) -> ExitCode:
 
 
 def _printer(config: DictConfig) -> printing.Printer:
-    return printing.Printer(config.log.value == "json", config.engine.price_per_hour)
+    return printing.Printer(config.log.value == "json")
 
 
 # Figures -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import Engine, driver_device, likely_device, started
+from darkroom.api.engine import Engine, likely_device, started
 from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation, check_frames
 from darkroom.api.events import (
     BatchSizeSettled,
@@ -229,7 +229,7 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
         return RenderResult(run, (*rounds, rendered))
     # Shards of earlier calls may lack features: they get them first.
     extracted = extract_for(run, job.evaluation, job.engine, job.progress)
-    evaluated = measure(run, job.evaluation, extracted, driver_device(job.engine.options), job.progress)
+    evaluated = measure(run, job.evaluation, extracted, job.engine, job.progress)
     return RenderResult(run, (*rounds, rendered), evaluated)
 
 
