@@ -231,7 +231,7 @@ def _frames(data: bytes) -> Iterator[np.ndarray]:
                 yield shown.to_ndarray()
     else:
         with Image.open(io.BytesIO(data), formats=("WEBP", "GIF")) as image:
-            for number in range(image.n_frames):
+            for number in range(_num_frames(image)):
                 image.seek(number)
                 yield np.asarray(image.convert("RGB"))
 
@@ -245,7 +245,7 @@ def _counted(data: bytes) -> Iterator[int]:
             yield from (packet.size > 0 for packet in container.demux(video=0))
     else:
         with Image.open(io.BytesIO(data), formats=("WEBP", "GIF")) as image:
-            yield image.n_frames
+            yield _num_frames(image)
 
 
 def _readable(found: Iterator[Found]) -> Iterator[Found]:
@@ -256,3 +256,8 @@ def _readable(found: Iterator[Found]) -> Iterator[Found]:
         raise
     except Exception as error:
         raise DarkroomError(f"not readable as a video ({type(error).__name__}); is the file whole?") from error
+
+
+def _num_frames(image: Image.Image) -> int:
+    """Of a file with one frame, whose class may say nothing of frames, 1."""
+    return int(getattr(image, "n_frames", 1))
