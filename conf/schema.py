@@ -289,7 +289,7 @@ class SubmitConfig:
 
     to: Any = key(help="Which cluster does it.")
     job: word_of("job", SUBMITTED) = key(help="The job; its own words are given beside these.")  # type: ignore[valid-type]
-    words: list[str] = key(list, help="The job's own words: all others of this command, not given as a key.")
+    job_words: list[str] = key(list, help="The job's own words: all others of this command, not given as a key.")
     shared: list[str] = key(
         list, help="Absolute folders that every machine of the cluster sees as this one does, such as [/mnt/data]."
     )
@@ -379,7 +379,7 @@ JOBS = {
 
 
 # Jobs that do another: a word that is none of their own goes to this key.
-WORDS_OF_ANOTHER = {"submit": "words"}
+WORDS_OF_ANOTHER = {"submit": "job_words"}
 
 
 # Groups of which a job has other keys than the rest.
