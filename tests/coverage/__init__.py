@@ -4,7 +4,7 @@ interval holds the figure that is expected at that size.
 A feature is its prompt's centre plus noise, a cosine likewise, so images of one prompt are alike, as a model's are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,43 @@ def extractor(dimension: int) -> ExtractorInfo:
     return ExtractorInfo("demo_clip", "sha256:00", "bicubic 64", dimension, reads_captions=True)
 
 
-METRICS = tuple(name for name in default_metrics(extractor(8), references=[""]) if CATALOGUE[name].has_interval)
+METRICS = (*(name for name in default_metrics(extractor(8), references=[""]) if CATALOGUE[name].has_interval), "mind")
 _NUM_REFERENCE = 400
+
+Draws = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]  # (n, dimension) of either
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return rng.normal(size=shape)
+
+
+def _heavy(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Student's t of 5 degrees: a cube, as KID's kernel takes, has no variance."""
+    return rng.standard_t(5, shape)
+
+
+def _clustered(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Two kinds of scenes, 4 spreads apart in every dimension."""
+    return rng.normal(size=shape) + rng.choice([-2.0, 2.0], size=(shape[0], 1))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How features are spread, but for how many dimensions there are and how far a model is off."""
+
+    centres: Draws = _normal  # of prompts
+    noise: Draws = _normal  # of images of one prompt, twice
+    is_round: bool = False  # all dimensions vary alike; else as features of networks do, about a mean far from 0
+    is_rectified: bool = False  # what is below 0 is 0, as networks' units have it
+
+
+SHAPES: Mapping[str, Shape] = {
+    "normal": Shape(),
+    "round": Shape(is_round=True),
+    "rectified": Shape(is_rectified=True),
+    "clusters": Shape(centres=_clustered),
+    "heavy": Shape(centres=_heavy, noise=_heavy),
+}
 
 
 @dataclass(frozen=True)
@@ -34,20 +69,25 @@ class Law:
 
     dimension: int = 8  # of features
     shift: float = 0.3  # of a model from the reference, in units of each dimension's spread; 0: a perfect model
-    is_round: bool = False  # all dimensions vary alike; else as features of networks do, about a mean far from 0
+    shape: str = "normal"  # a name of SHAPES
+
+    def centres(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, dimension) of prompts, as the reference has them."""
+        return SHAPES[self.shape].centres(rng, (count, self.dimension))
 
     def features(self, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(n, dimension) float32 of images about (n, dimension) standard normal centres."""
-        found = centres + rng.normal(size=centres.shape) / 2
-        if not self.is_round:
+        """(n, dimension) float32 of images about (n, dimension) centres."""
+        shape = SHAPES[self.shape]
+        found = centres + shape.noise(rng, centres.shape) / 2
+        if not shape.is_round:
             found = found * np.geomspace(1, 0.05, self.dimension) + 1.5 * (np.arange(self.dimension) < 3)
-        return found.astype(np.float32)
+        return np.maximum(found, 0 if shape.is_rectified else -np.inf).astype(np.float32)
 
 
 def real(law: Law, seed: int = 999) -> ReferenceSet:
     """Of independent scenes."""
     rng = np.random.default_rng(seed)
-    features = law.features(rng.normal(size=(_NUM_REFERENCE, law.dimension)), rng)
+    features = law.features(law.centres(_NUM_REFERENCE, rng), rng)
     ids = tuple(f"real {row}" for row in range(_NUM_REFERENCE))
     return Known("real", "d" * 64, ids, features, FeatureMoments.of(features).gaussian())
 
@@ -57,9 +97,9 @@ def cells(law: Law, counts: Sequence[int], num_cells: int, seed: int) -> dict[st
     rng = np.random.default_rng(seed)
     pairs = tuple((f"p{row}", sample) for row, count in enumerate(counts) for sample in range(count))
     rows = np.repeat(np.arange(len(counts)), counts)
-    centres = rng.normal(law.shift, 1, (len(counts), law.dimension))[rows]
+    centres = law.shift + law.centres(len(counts), rng)[rows]
     hardness = rng.normal(0.3, 0.1, len(counts))[rows]
-    noise = rng.normal(size=(len(pairs), law.dimension)) / 2
+    noise = SHAPES[law.shape].noise(rng, (len(pairs), law.dimension)) / 2
     found = {}
     for number in range(num_cells):
         features = law.features(centres + noise, rng)

@@ -7,7 +7,7 @@ from tests.coverage import Law, coverage, coverage_of_figures, false_alarms
 
 @pytest.mark.parametrize(
     ("law", "num_prompts", "metric"),
-    [(Law(), 64, "kid"), (Law(is_round=True), 16, "vendi")],
+    [(Law(), 64, "kid"), (Law(shape="round"), 16, "vendi")],
     ids=["few dimensions that matter", "all dimensions alike"],
 )
 def test_intervals_hold_the_truth_where_chance_is_much_of_a_figure(law: Law, num_prompts: int, metric: str) -> None:

@@ -122,7 +122,11 @@ def test_other_values_in_records(data: st.DataObject) -> None:
     if data.draw(st.booleans()):
         table = table.drop_columns([name])
     else:
-        values = data.draw(st.sampled_from([["../../etc/passwd"] * 2, ["", None], [1, 2], [None, None], [b"x", b"y"], ["[1]", '[{"a": 1}]']]))
+        values = data.draw(
+            st.sampled_from(
+                [["../../etc/passwd"] * 2, ["", None], [1, 2], [None, None], [b"x", b"y"], ["[1]", '[{"a": 1}]']]
+            )
+        )
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.deletion import Deletions, root_losses
+from darkroom.evaluation.deletion import root_losses
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, checked, rank_mask, row_blocks
 from darkroom.evaluation.resampling import sample_keys, subset
 
@@ -28,8 +28,8 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     return max(0.0, float(shift @ shift + traces - 2 * cross))
 
 
-def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> Deletions:
-    """What the distance of (n, d) features loses without each image.
+def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> np.ndarray:
+    """(n,) influence values of (n, d) features: what the distance loses without each image.
 
     They may be some of more images, whose Gaussian is `gaussian`. Derivatives alone would say too little of few images:
     near 2 d of them, each bends the covariance towards itself. Takes 3 images at least.
@@ -53,8 +53,7 @@ def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gauss
         losses = root_losses(eigenvalues, np.square(shifted @ maps), count / (count - 1) ** 2)
         roots = ((count - 1) / (count - 2)) ** 0.5 * (cross - losses)
         without[rows] = means + traces - 2 * roots
-    bias = (count - 1) * (without.mean() - trace + 2 * cross)  # what they share with the distance itself is left out
-    return Deletions((1 - count) * centred(without), float(bias))
+    return (1 - count) * centred(without)
 
 
 def extrapolated_fid(

@@ -28,7 +28,7 @@ from darkroom.evaluation.reference_free import (
     vendi_deletions,
     vendi_score,
 )
-from darkroom.evaluation.resampling import by_prompt, design_effect, sample_keys, subset
+from darkroom.evaluation.resampling import by_prompt, sample_keys, subset
 from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence
 from darkroom.runs.features import ImageFeatures, Pair
 
@@ -278,7 +278,7 @@ class Measured:
     is_share: bool = False  # of images, each of which counts or does not
     squared: float | None = None  # of a squared distance, counted from 0: see `resampling.distance_interval`
     most: float | None = None  # of an effective number, see `resampling.number_interval`
-    noise: float = 0.0  # of either
+    noise: float = 0.0  # of that
     num_draws: int | None = None  # prompts or images that it is of, where the others' influence is 0; None: all
     bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
     error: float = 0.0  # standard error of what is drawn at random beside images
@@ -293,9 +293,8 @@ def measure_frechet(inputs: MetricInputs) -> Measured:
     distance = frechet_distance(gaussian, reference)
     if inputs.num_images < _FEWEST_DELETED:
         return Measured(distance)
-    influence, bias = frechet_deletions(inputs.images.features, gaussian, reference)
-    noise = bias * design_effect(influence, inputs.sampled_prompts)
-    return Measured(distance, inputs.scaled_to_all(influence), squared=distance, noise=noise)
+    influence = frechet_deletions(inputs.images.features, gaussian, reference)
+    return Measured(distance, inputs.scaled_to_all(influence), squared=distance)
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -305,13 +304,13 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 def measure_kid(inputs: MetricInputs) -> Measured:
     found = kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts)
-    return Measured(found.value, found.influence, squared=found.squared, noise=found.noise)
+    return Measured(found.value, found.influence, squared=found.squared)
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
     found = cmmd_and_influence(images, reference, inputs.compared_prompts)
-    return Measured(found.value, found.influence, bias=found.bias, squared=found.squared, noise=found.noise)
+    return Measured(found.value, found.influence, bias=found.bias, squared=found.squared)
 
 
 def measure_mind(inputs: MetricInputs) -> Measured:
@@ -346,9 +345,8 @@ def measure_near_duplicates(inputs: MetricInputs) -> Measured:
 
 def measure_vendi(inputs: MetricInputs) -> Measured:
     features = inputs.images.features
-    score, (influence, bias) = vendi_score(features), vendi_deletions(features)
-    noise = -bias * design_effect(influence, inputs.sampled_prompts)
-    return Measured(score, influence, most=float(min(features.shape)), noise=noise)
+    score, (influence, bias) = vendi_score(features), vendi_deletions(features, inputs.sampled_prompts)
+    return Measured(score, influence, most=float(min(features.shape)), noise=-bias)
 
 
 def measure_prompt_diversity(inputs: MetricInputs) -> Measured:

@@ -74,7 +74,7 @@ class _Pairs:
         left = self.counts.sum() - sides * np.bincount(rows, self.counts)[rows]  # pairs without each row's draw
         moved = np.divide(self.sums - self.counts * self.mean, left, out=np.zeros(len(rows)), where=left > 0)
         moved -= moved.sum() / len(sizes) / sizes[rows]
-        return moved * len(rows) * (1 - 1 / len(sizes))
+        return moved * (len(rows) - sizes[rows])
 
 
 class KernelDistance(NamedTuple):
@@ -83,7 +83,6 @@ class KernelDistance(NamedTuple):
     value: float
     influence: np.ndarray  # (n,) float64
     squared: float  # the distance over all pairs, those of one prompt and of an image with itself among them
-    noise: float  # what `squared` of so many images is, about, from the law that they are of themselves
     bias: float = 0.0  # by how much chance lifts the value of so few images
 
 
@@ -113,7 +112,7 @@ def kid_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prom
     draws, within, of_reference, across = _all_pairs(cubic, features, reference, prompts)
     value = within.mean + of_reference.mean - 2 * across.mean
     influence = 2 * (within.losses(draws, sides=2) - across.losses(draws, sides=1))
-    return KernelDistance(value, influence, *_over_all(within, of_reference, across))
+    return KernelDistance(value, influence, _over_all(within, of_reference, across))
 
 
 @dataclass(frozen=True)
@@ -165,15 +164,14 @@ def cmmd_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Pro
     share = 1 - 2 / len(features)  # of what an image adds, the rest being its pair with itself
     influence = 2 * _SCALE * (share * within.losses(draws, sides=2) - across.losses(draws, sides=1))
     value = _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean)
-    squared, noise = _over_all(within, of_reference, across)
+    squared = _SCALE * _over_all(within, of_reference, across)
     bias = _SCALE * sum((1 - pairs.mean) / len(pairs.sums) for pairs in (within, of_reference) if len(pairs.sums) > 1)
-    return KernelDistance(value, influence, _SCALE * squared, _SCALE * noise, bias)
+    return KernelDistance(value, influence, squared, bias)
 
 
-def _over_all(within: _Pairs, of_reference: _Pairs, across: _Pairs) -> tuple[float, float]:
-    """`squared` and `noise` of a KernelDistance."""
-    squared = within.mean_of_all + of_reference.mean_of_all - 2 * across.mean
-    return squared, within.mean_of_all - within.mean if len(within.sums) > 1 else 0.0
+def _over_all(within: _Pairs, of_reference: _Pairs, across: _Pairs) -> float:
+    """`squared` of a KernelDistance."""
+    return within.mean_of_all + of_reference.mean_of_all - 2 * across.mean
 
 
 def _with_itself(pairs: _Pairs) -> float:

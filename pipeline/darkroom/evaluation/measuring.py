@@ -229,7 +229,7 @@ def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]
         return share_interval(found.value, found.influence, found.num_draws)
     width = margin(found.influence, num_draws=found.num_draws)
     if found.squared is not None:
-        low, high = distance_interval(found.value, width, found.squared, found.noise)
+        low, high = distance_interval(found.value, width, found.squared)
         return max(lowest, low), high
     if found.most is not None:
         return number_interval(found.value, width, found.most, found.noise)

@@ -6,7 +6,7 @@ A figure is then about as far from the one that is expected of n images as the m
 difference of two figures as that of their values' differences. Resampling the images themselves would not tell: a
 resample repeats images, and a repeated image is a pair at distance 0 and nothing new. References count as fixed.
 
-Images of one prompt are alike, so it is prompts that are drawn: values are added up by prompt first. One figure's
+Images of one prompt are alike, so it is prompts that are drawn: values become those of prompts first. One figure's
 interval is Student's, made wider for the skew of its values, for then the mean and its standard error move together. Of
 many differences that are looked at together prompts are resampled, and intervals made wider until 95 % of resamples
 leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of logs.
@@ -25,20 +25,23 @@ from darkroom.domain.identity import digest
 
 LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9
-_TOO_MUCH = 0.4  # of the jackknife's variance of a squared distance, where all of that is noise
 _MOST_RATIO = 3.0  # of half an interval's width to what its logarithm is taken of, which may be 0, or less by chance
 
 
 def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarray:
-    """(p,) float64 of (n,) influence values: each prompt's sum, scaled so that their mean is the same.
+    """(p,) float64 of (n,) influence values: each prompt's, p - 1 times what the figure loses without its images.
 
-    In the order in which prompts come first; None leaves all as they are.
+    Exactly so for a mean, which is of fewer images then: the jackknife by groups (Kott 2001), and not their sum alone,
+    which takes a prompt of many images for less than it is. In the order in which prompts come first; None, or one
+    prompt, leaves all as they are.
     """
     if prompts is None:
         return influence
     places: dict[str, int] = {}
     rows = np.array([places.setdefault(prompt, len(places)) for prompt in prompts])
-    return np.bincount(rows, influence, len(places)) * (len(places) / len(rows))
+    if len(places) < 2:
+        return influence
+    return np.bincount(rows, influence) * (len(places) - 1) / (len(rows) - np.bincount(rows))
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,16 @@ def share_interval(share: float, influence: np.ndarray, num_draws: int | None = 
     return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
 
 
-def distance_interval(value: float, width: float, squared: float, noise: float) -> tuple[float, float]:
+def distance_interval(value: float, width: float, squared: float) -> tuple[float, float]:
     """Of a figure that is `squared`, a squared distance of n images, but for what does not vary: symmetrical about the
     logarithm of `squared`.
 
     `width`: half of Student's, which is too small where chance made the distance small, since the standard error grows
-    with its root or faster. `noise`: what `squared` of n images of one law is. Where it is all of it, the jackknife
-    takes the variance for twice what it is (Efron and Stein 1981); a little less is taken off, which holds the truth
-    more evenly where images are few.
+    with its root or faster. Where chance is all of the distance, the jackknife takes the variance for up to twice what
+    it is (Efron and Stein 1981), and the interval holds the truth too often. No less is taken: of features with heavy
+    tails it would hold it too seldom, and images do not tell one from the other.
     """
-    of_noise = min(max(noise / squared, 0.0), 1.0) if squared > 0 else 1.0
-    return _about_logarithm(value, width * (1 - _TOO_MUCH * of_noise**2) ** 0.5, squared)
+    return _about_logarithm(value, width, squared)
 
 
 def number_interval(value: float, width: float, most: float, noise: float) -> tuple[float, float]:
@@ -104,12 +106,6 @@ def _about_logarithm(value: float, width: float, positive: float) -> tuple[float
         return value, value
     positive = max(positive, width / _MOST_RATIO)
     return value + positive * math.expm1(-width / positive), value + positive * math.expm1(width / positive)
-
-
-def design_effect(influence: np.ndarray, prompts: Sequence[str] | None) -> float:
-    """How many times more a mean of (n,) values varies by prompt than it would by image: Kish 1965."""
-    variance = _errors(influence[:, None])[0] ** 2
-    return float(_errors(by_prompt(influence, prompts)[:, None])[0] ** 2 / variance) if variance > 0 else 1.0
 
 
 def least_error(num_draws: int) -> float:
