@@ -14,8 +14,9 @@ from darkroom.evaluation.figures import Gap
 from darkroom.evaluation.gaps import differences, gaps
 from darkroom.evaluation.gathering import Gathered
 from darkroom.evaluation.inputs import ReferenceSet
-from darkroom.evaluation.measuring import measured_cell, metric_infos
+from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_infos
 from darkroom.evaluation.moments import FeatureMoments
+from darkroom.evaluation.resampling import LEVEL
 from darkroom.runs.features import ExtractorInfo, ImageFeatures, PairedFeatures
 from tests.evaluation.sets import Known
 
@@ -26,6 +27,7 @@ def extractor(dimension: int) -> ExtractorInfo:
 
 METRICS = (*(name for name in default_metrics(extractor(8), references=[""]) if CATALOGUE[name].has_interval), "mind")
 _NUM_REFERENCE = 400
+_NUM_PROJECTIONS = 200  # of MIND, whose interval takes them as fixed
 
 Draws = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]  # (n, dimension) of either
 
@@ -52,10 +54,12 @@ class Shape:
     noise: Draws = _normal  # of images of one prompt, twice
     is_round: bool = False  # all dimensions vary alike; else as features of networks do, about a mean far from 0
     is_rectified: bool = False  # what is below 0 is 0, as networks' units have it
+    shift: float = 0.3  # of a model from the reference, in units of each dimension's spread; 0: a perfect model
 
 
 SHAPES: Mapping[str, Shape] = {
     "normal": Shape(),
+    "perfect": Shape(shift=0.0),
     "round": Shape(is_round=True),
     "rectified": Shape(is_rectified=True),
     "clusters": Shape(centres=_clustered),
@@ -68,7 +72,6 @@ class Law:
     """What sets are drawn from."""
 
     dimension: int = 8  # of features
-    shift: float = 0.3  # of a model from the reference, in units of each dimension's spread; 0: a perfect model
     shape: str = "normal"  # a name of SHAPES
 
     def centres(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -97,7 +100,7 @@ def cells(law: Law, counts: Sequence[int], num_cells: int, seed: int) -> dict[st
     rng = np.random.default_rng(seed)
     pairs = tuple((f"p{row}", sample) for row, count in enumerate(counts) for sample in range(count))
     rows = np.repeat(np.arange(len(counts)), counts)
-    centres = law.shift + law.centres(len(counts), rng)[rows]
+    centres = SHAPES[law.shape].shift + law.centres(len(counts), rng)[rows]
     hardness = rng.normal(0.3, 0.1, len(counts))[rows]
     noise = SHAPES[law.shape].noise(rng, (len(pairs), law.dimension)) / 2
     found = {}
@@ -118,15 +121,17 @@ class Coverage:
     of_gap: float  # intervals of the difference of two equal cells that hold 0
 
 
-def coverage(law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS) -> dict[str, Coverage]:
+def coverage(
+    law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[str] = METRICS, first_seed: int = 0
+) -> dict[str, Coverage]:
     """By metric, of `num_sets` sets with so many images a prompt."""
-    reference, info = real(law), extractor(law.dimension)
+    reference = real(law)
     figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in metrics}
     holds: dict[str, list[bool]] = {name: [] for name in metrics}
-    for seed in range(num_sets):
+    for seed in range(first_seed, first_seed + num_sets):
         both = cells(law, counts, 2, seed)
-        first = measured_cell(Gathered(both["cell 0"]), info, reference, metrics, "hessel", seed)
-        found = differences(both, "cell 0", info, reference, metrics, "hessel", seed, level=None)["cell 1"]
+        first = _measured(both["cell 0"], law, reference, metrics, seed)
+        found = _differences(both, law, reference, metrics, seed, level=None)
         for name in metrics:
             figure, gap = first.figures[f"demo_clip.{name}"], found[f"demo_clip.{name}"]
             figures[name].append((figure.value, figure.low, figure.high))
@@ -136,11 +141,9 @@ def coverage(law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[s
 
 def coverage_of_figures(law: Law, counts: Sequence[int], num_sets: int, metrics: Sequence[str]) -> dict[str, float]:
     """By metric, without the gaps' measurement: the share of intervals that hold the figure expected."""
-    reference, info = real(law), extractor(law.dimension)
-    found = []
+    reference, found = real(law), []
     for seed in range(num_sets):
-        cell = Gathered(cells(law, counts, 1, seed)["cell 0"])
-        found.append(measured_cell(cell, info, reference, metrics, "hessel", seed).figures)
+        found.append(_measured(cells(law, counts, 1, seed)["cell 0"], law, reference, metrics, seed).figures)
     by_name = {name: [figures[f"demo_clip.{name}"] for figures in found] for name in metrics}
     return {
         name: _share_that_hold([(figure.value, figure.low, figure.high) for figure in figures])
@@ -171,18 +174,37 @@ def false_alarms(
     compared = []
     for seed in range(num_sets):
         found = cells(law, counts, num_cells, seed)
-        measured = {
-            cell_id: measured_cell(Gathered(cell), info, reference, metrics, "hessel", seed)
-            for cell_id, cell in found.items()
-        }
+        measured = {cell_id: _measured(cell, law, reference, metrics, seed) for cell_id, cell in found.items()}
         by_cell = gaps(measured, infos, seed, _never).values()
         for name, told_apart in swept.items():
             found_gaps = (by_name.get(f"demo_clip.{name}") for by_name in by_cell)  # the best cell has none
             told_apart.append(any(gap.is_told_apart for gap in found_gaps if gap))
         two = {cell_id: found[cell_id] for cell_id in ("cell 0", "cell 1")}
-        both = differences(two, "cell 0", info, reference, metrics, "hessel", seed)["cell 1"]
+        both = _differences(two, law, reference, metrics, seed)
         compared.append(any(gap.is_told_apart for gap in both.values()))
     return FalseAlarms({name: float(np.mean(of_metric)) for name, of_metric in swept.items()}, float(np.mean(compared)))
+
+
+def _measured(
+    cell: PairedFeatures, law: Law, reference: ReferenceSet, metrics: Sequence[str], seed: int
+) -> MeasuredCell:
+    info = extractor(law.dimension)
+    return measured_cell(Gathered(cell), info, reference, metrics, "hessel", seed, num_projections=_NUM_PROJECTIONS)
+
+
+def _differences(
+    both: Mapping[str, PairedFeatures],
+    law: Law,
+    reference: ReferenceSet,
+    metrics: Sequence[str],
+    seed: int,
+    level: float | None = LEVEL,
+) -> Mapping[str, Gap]:
+    info = extractor(law.dimension)
+    found = differences(
+        both, "cell 0", info, reference, metrics, "hessel", seed, level=level, num_projections=_NUM_PROJECTIONS
+    )
+    return found["cell 1"]
 
 
 def _never(base: str, cell_id: str, names: Sequence[str]) -> dict[str, Gap]:
