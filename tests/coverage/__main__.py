@@ -85,7 +85,7 @@ def _row(features: str, dimension: object, num_prompts: object, layout: str, ent
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num-sets", type=int, default=300, help="a line; 0 leaves the table out")
+    parser.add_argument("--num-sets", type=int, default=200, help="a line; 0 leaves the table out")
     parser.add_argument("--num-sweeps", type=int, default=100, help="a line; 0 leaves the table out")
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--dimensions", type=int, nargs="+", default=[8, 32])

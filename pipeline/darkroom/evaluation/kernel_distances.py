@@ -18,6 +18,7 @@ from darkroom.evaluation.moments import checked_pair, squared_distances, tiles
 from darkroom.evaluation.resampling import sample_keys, subset
 
 _SIGMA = 10  # of CMMD's kernel
+_ROWS_AT_ONCE = 64  # of prompts that have few images: fewer take more calls, more take more pairs for nothing
 _SCALE = 1000  # of CMMD, to make the figures easy to read, as the paper does
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (n, d), (m, d) float64 -> (n, m) float64
@@ -199,11 +200,29 @@ def _pairs(kernel: Kernel, first: np.ndarray, second: np.ndarray, prompts: np.nd
     for rows, _, left, right in tiles(first, second):
         sums[rows] += kernel(left, right).sum(axis=1)
     mean_of_all = float(sums.sum() / (len(first) * len(second)))
-    for own, partners in _of_one_prompt(prompts, others):
-        for rows, _, left, right in tiles(first[own], second[partners]):
-            sums[own[rows]] -= kernel(left, right).sum(axis=1)
-        counts[own] -= len(partners)
+    for own, partners in _of_few_prompts(prompts, others):
+        for rows, columns, left, right in tiles(first[own], second[partners]):
+            of_one = prompts[own[rows], None] == others[partners[columns]]
+            sums[own[rows]] -= (kernel(left, right) * of_one).sum(axis=1)
+            counts[own[rows]] -= of_one.sum(axis=1)
     return _Pairs(sums, counts, mean_of_all)
+
+
+def _of_few_prompts(prompts: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of both sets, of some prompts that both have: of one that has many images, or of many that have few."""
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for rows in _of_one_prompt(prompts, others):
+        waiting.append(rows)
+        if sum(len(own) for own, _ in waiting) >= _ROWS_AT_ONCE:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    own, partners = zip(*groups, strict=True)
+    return np.concatenate(own), np.concatenate(partners)
 
 
 def _of_one_prompt(prompts: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
