@@ -32,11 +32,11 @@ def _print_coverage(asked: argparse.Namespace) -> None:
         f"95 % intervals of {asked.num_sets} sets a line: % that hold the truth, of figures / of gaps between two "
         f"equal cells, each to some {spread:.1f}"
     )
-    print(_row("features", "dimensions", "prompts", "images each", METRICS))
+    print(_row("features", "dimensions", "prompts", "images each", asked.metrics))
     for law, num_prompts in _lines(asked):
         for layout in asked.layouts:
-            found = coverage(law, _counts(layout, num_prompts), asked.num_sets, first_seed=asked.seed)
-            shares = [f"{100 * found[name].of_figure:.0f} / {100 * found[name].of_gap:.0f}" for name in METRICS]
+            found = coverage(law, _counts(layout, num_prompts), asked.num_sets, asked.metrics, asked.seed)
+            shares = [f"{100 * found[name].of_figure:.0f} / {100 * found[name].of_gap:.0f}" for name in asked.metrics]
             print(_row(law.shape, law.dimension, num_prompts, layout, shares), flush=True)
 
 
@@ -45,9 +45,9 @@ def _print_false_alarms(asked: argparse.Namespace) -> None:
         f"\n% of {asked.num_sweeps} sweeps of {_NUM_CELLS} equal cells in which one is told from the best, and of "
         "comparisons of two cells that differ by any metric"
     )
-    print(_row("features", "dimensions", "prompts", "images each", [*METRICS, "compared"]))
+    print(_row("features", "dimensions", "prompts", "images each", [*asked.metrics, "compared"]))
     for law, num_prompts in _lines(asked):
-        alarms = false_alarms(law, [1] * num_prompts, _NUM_CELLS, asked.num_sweeps)
+        alarms = false_alarms(law, [1] * num_prompts, _NUM_CELLS, asked.num_sweeps, asked.metrics)
         shares = _percent({**alarms.of_sweep, "compared": alarms.of_comparison})
         print(_row(law.shape, law.dimension, num_prompts, "1", shares), flush=True)
 
@@ -91,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dimensions", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--prompts", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--layouts", nargs="+", choices=_LAYOUTS, default=["1", "4"])
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=METRICS)
     parser.add_argument("--seed", type=int, default=0, help="of the first set")
     return parser.parse_args()
 
