@@ -4,6 +4,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.frechet import (
     extrapolated_fid,
+    frechet_curvature,
     frechet_deletions,
     frechet_distance,
     sample_size_warnings,
@@ -101,6 +102,22 @@ def test_influence_is_what_the_distance_loses_without_each_image(num_images: int
     expected = (num_images - 1) * (left_out.mean() - left_out)
     found = frechet_deletions(features, FeatureMoments.of(features).gaussian(), reference)
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_curvature_is_the_second_derivative_in_images_weights() -> None:
+    rng = np.random.default_rng(0)
+    features, weights = rng.normal(0.3, 1, (40, 5)), rng.normal(size=40) / 40
+    weights -= weights.mean()
+    reference = FeatureMoments.of(rng.normal(size=(60, 5))).gaussian()
+
+    def distance(step: float) -> float:
+        share = 1 / 40 + step * weights
+        centred = features - share @ features
+        return frechet_distance(Gaussian(share @ features, (centred.T * share) @ centred, 40), reference)
+
+    plain = Gaussian(features.mean(axis=0), np.cov(features.T, ddof=0), 40)
+    second = (distance(1e-3) + distance(-1e-3) - 2 * distance(0)) / 1e-6
+    assert frechet_curvature(features, plain, reference, weights) == pytest.approx(second / 2, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from darkroom.evaluation.kernel_distances import (
 )
 from darkroom.evaluation.neighbours import Neighbours, authentic, near_duplicates, neighbours
 from darkroom.evaluation.reference_free import vendi_deletions, vendi_score
-from darkroom.evaluation.resampling import by_prompt
+from darkroom.evaluation.resampling import by_prompt, direction
 
 
 def seeded(seed: int, count: int, dimension: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +118,8 @@ def test_an_interval_counts_from_the_distance_over_all_pairs(kernel: Kernel) -> 
     within = kernel(features, features)
     over_all = within.mean() + kernel(reference, reference).mean() - 2 * kernel(features, reference).mean()
     assert found.squared == pytest.approx(scale * over_all, rel=1e-9)
+    moved = direction(found.influence, prompts)
+    assert found.curvature == pytest.approx(scale * moved @ within @ moved, rel=1e-9)
 
 
 def test_the_influence_on_kid_is_what_it_loses_without_each_prompt() -> None:

@@ -5,6 +5,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.resampling import (
     bonferroni,
     by_prompt,
+    direction,
     distance_interval,
     expanded,
     joint_margins,
@@ -57,6 +58,7 @@ def test_a_squared_distances_interval_is_about_its_logarithm() -> None:
     low, high = distance_interval(4.0, 2.0, squared=4.0)
     assert (low * high, high / low) == pytest.approx((16, np.exp(1)))
     assert distance_interval(1.0, 2.0, squared=4.0) == pytest.approx((low - 3, high - 3))
+    assert distance_interval(4.0, 2.0, squared=4.0, curvature=9.0) == (low, 15)
 
 
 @pytest.mark.parametrize("squared", [0.0, -0.5, 1e-300])
@@ -98,6 +100,15 @@ def test_values_by_prompt_are_what_a_mean_loses_without_each() -> None:
     values = np.arange(4.0)
     assert by_prompt(values, None) is values
     np.testing.assert_array_equal(by_prompt(values, ["a"] * 4), values)
+
+
+def test_weights_of_a_direction_move_a_mean_by_its_standard_error() -> None:
+    scores, prompts = np.random.default_rng(0).normal(size=60), [str(row // 3) for row in range(60)]
+    own, of_prompts = scores - scores.mean(), scores.reshape(20, 3).mean(axis=1)
+    assert direction(own, None) @ scores == pytest.approx(scores.std(ddof=1) / 60**0.5)
+    assert direction(own, prompts) @ scores == pytest.approx(of_prompts.std(ddof=1) / 20**0.5)
+    assert direction(own, prompts).sum() == pytest.approx(0, abs=1e-15)
+    assert not direction(own * 0, prompts).any()
 
 
 @pytest.mark.slow

@@ -39,12 +39,9 @@ def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gauss
     """
     features = checked(features)
     count = gaussian.count or len(features)
-    # C = A A^T. The root of C C_r has the trace of that of (A_r^T A)(A_r^T A)^T, whose eigenvectors these are.
-    vectors, singular, _ = np.linalg.svd(reference.factor.T @ gaussian.factor, full_matrices=False)
-    kept = rank_mask(np.square(singular[::-1]))[::-1]
-    maps, eigenvalues = reference.factor @ vectors[:, kept][:, ::-1], np.square(singular[kept][::-1])
+    maps, eigenvalues, cross = _eigenvectors(gaussian, reference)
     shift, without = gaussian.mean - reference.mean, np.empty(len(features))
-    trace, cross = np.trace(gaussian.covariance), singular.sum()
+    trace = np.trace(gaussian.covariance)
     for rows in row_blocks(*features.shape):
         shifted = features[rows] - gaussian.mean
         lengths = np.square(shifted).sum(axis=1)
@@ -54,6 +51,34 @@ def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gauss
         roots = ((count - 1) / (count - 2)) ** 0.5 * (cross - losses)
         without[rows] = means + traces - 2 * roots
     return (1 - count) * centred(without)
+
+
+def frechet_curvature(features: np.ndarray, gaussian: Gaussian, reference: Gaussian, weights: np.ndarray) -> float:
+    """Second-order change of the distance of (n, d) features where their weights change by (n,) `weights`, of sum 0.
+
+    Half the second derivative of tr f(M) is of divided differences of f' (Daleckii and Krein 1965), here of a root; the
+    squared shift of the mean is in the covariance too, where it cancels out, but for that in M.
+    """
+    maps, eigenvalues, _ = _eigenvectors(gaussian, reference)
+    moved, products = np.zeros(len(eigenvalues)), np.zeros((len(eigenvalues),) * 2)
+    for rows in row_blocks(*features.shape):
+        projected = (features[rows] - gaussian.mean) @ maps
+        moved += weights[rows] @ projected
+        products += (projected * weights[rows, None]).T @ projected
+    roots = np.sqrt(eigenvalues)
+    bends = np.square(products) / (np.outer(roots, roots) * (roots[:, None] + roots))
+    return float((np.square(moved) / roots).sum() + bends.sum() / 2)
+
+
+def _eigenvectors(gaussian: Gaussian, reference: Gaussian) -> tuple[np.ndarray, np.ndarray, float]:
+    """(d, r) maps to M's eigenvectors, (r,) ascending eigenvalues, and tr M^(1/2), which is that of (C C_r)^(1/2).
+
+    C = A A^T, and M = (A_r^T A)(A_r^T A)^T.
+    """
+    vectors, singular, _ = np.linalg.svd(reference.factor.T @ gaussian.factor, full_matrices=False)
+    kept = rank_mask(np.square(singular[::-1]))[::-1]
+    maps, eigenvalues = reference.factor @ vectors[:, kept][:, ::-1], np.square(singular[kept][::-1])
+    return maps, eigenvalues, float(singular.sum())
 
 
 def extrapolated_fid(

@@ -13,7 +13,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.evaluation.frechet import extrapolated_fid, frechet_deletions, frechet_distance
+from darkroom.evaluation.frechet import extrapolated_fid, frechet_curvature, frechet_deletions, frechet_distance
 from darkroom.evaluation.gathering import Totals
 from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
@@ -28,7 +28,7 @@ from darkroom.evaluation.reference_free import (
     vendi_deletions,
     vendi_score,
 )
-from darkroom.evaluation.resampling import by_prompt, sample_keys, subset
+from darkroom.evaluation.resampling import by_prompt, direction, sample_keys, subset
 from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence
 from darkroom.runs.features import ImageFeatures, Pair
 
@@ -277,6 +277,7 @@ class Measured:
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
     is_share: bool = False  # of images, each of which counts or does not
     squared: float | None = None  # of a squared distance, counted from 0: see `resampling.distance_interval`
+    curvature: float = 0.0  # of it: its second-order change along `resampling.direction`
     most: float | None = None  # of an effective number, see `resampling.number_interval`
     noise: float = 0.0  # of that
     num_draws: int | None = None  # prompts or images that it is of, where the others' influence is 0; None: all
@@ -293,8 +294,11 @@ def measure_frechet(inputs: MetricInputs) -> Measured:
     distance = frechet_distance(gaussian, reference)
     if inputs.num_images < _FEWEST_DELETED:
         return Measured(distance)
-    influence = frechet_deletions(inputs.images.features, gaussian, reference)
-    return Measured(distance, inputs.scaled_to_all(influence), squared=distance)
+    features, prompts = inputs.images.features, inputs.sampled_prompts
+    influence = frechet_deletions(features, gaussian, reference)
+    curvature = frechet_curvature(features, gaussian, reference, direction(influence, prompts))
+    share = float(inputs.scaled_to_all(np.ones(1))[0]) ** 2  # of the variance of images held
+    return Measured(distance, inputs.scaled_to_all(influence), squared=distance, curvature=share * curvature)
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -304,13 +308,13 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 def measure_kid(inputs: MetricInputs) -> Measured:
     found = kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts)
-    return Measured(found.value, found.influence, squared=found.squared)
+    return Measured(found.value, found.influence, squared=found.squared, curvature=found.curvature)
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
     found = cmmd_and_influence(images, reference, inputs.compared_prompts)
-    return Measured(found.value, found.influence, bias=found.bias, squared=found.squared)
+    return Measured(found.value, found.influence, squared=found.squared, curvature=found.curvature, bias=found.bias)
 
 
 def measure_mind(inputs: MetricInputs) -> Measured:

@@ -15,7 +15,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.moments import checked_pair, squared_distances, tiles
-from darkroom.evaluation.resampling import sample_keys, subset
+from darkroom.evaluation.resampling import direction, sample_keys, subset
 
 _SIGMA = 10  # of CMMD's kernel
 _ROWS_AT_ONCE = 64  # of prompts that have few images: fewer take more calls, more take more pairs for nothing
@@ -84,6 +84,7 @@ class KernelDistance(NamedTuple):
     value: float
     influence: np.ndarray  # (n,) float64
     squared: float  # the distance over all pairs, those of one prompt and of an image with itself among them
+    curvature: float  # its second-order change along `resampling.direction`
     bias: float = 0.0  # by how much chance lifts the value of so few images
 
 
@@ -113,7 +114,8 @@ def kid_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prom
     draws, within, of_reference, across = _all_pairs(cubic, features, reference, prompts)
     value = within.mean + of_reference.mean - 2 * across.mean
     influence = 2 * (within.losses(draws, sides=2) - across.losses(draws, sides=1))
-    return KernelDistance(value, influence, _over_all(within, of_reference, across))
+    curvature = _curvature(cubic, features, direction(influence, draws.tolist()))
+    return KernelDistance(value, influence, _over_all(within, of_reference, across), curvature)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,16 @@ def cmmd_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Pro
     value = _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean)
     squared = _SCALE * _over_all(within, of_reference, across)
     bias = _SCALE * sum((1 - pairs.mean) / len(pairs.sums) for pairs in (within, of_reference) if len(pairs.sums) > 1)
-    return KernelDistance(value, influence, squared, bias)
+    curvature = _SCALE * _curvature(gaussian, features, direction(influence, draws.tolist()))
+    return KernelDistance(value, influence, squared, curvature, bias)
+
+
+def _curvature(kernel: Kernel, features: np.ndarray, weights: np.ndarray) -> float:
+    """The squared distance by which (n,) changes of weights, of sum 0, move the images' mean in the kernel's space."""
+    found = 0.0
+    for rows, columns, left, right in tiles(features, features):
+        found += float(weights[rows] @ kernel(left, right) @ weights[columns])
+    return found
 
 
 def _over_all(within: _Pairs, of_reference: _Pairs, across: _Pairs) -> float:
