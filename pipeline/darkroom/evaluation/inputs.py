@@ -29,7 +29,7 @@ from darkroom.evaluation.reference_free import (
     vendi_score,
 )
 from darkroom.evaluation.resampling import by_prompt, direction, sample_keys, subset
-from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence
+from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence, mind_curvature
 from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
@@ -320,7 +320,9 @@ def measure_cmmd(inputs: MetricInputs) -> Measured:
 def measure_mind(inputs: MetricInputs) -> Measured:
     options = (inputs.num_projections, inputs.seed)
     found = mind_and_influence(inputs.compared, inputs.reference_compared, *options)
-    return Measured(found.value, found.influence, squared=found.value, error=found.error)
+    weights = direction(found.influence, inputs.prompts_compared)
+    curvature = mind_curvature(inputs.compared, inputs.reference_compared, weights, *options)
+    return Measured(found.value, found.influence, squared=found.value, curvature=curvature, error=found.error)
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:
