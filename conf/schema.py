@@ -4,6 +4,7 @@ Mutable dataclasses, since OmegaConf merges into them; frozen domain values are 
 """
 
 from dataclasses import dataclass, make_dataclass
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -391,16 +392,21 @@ JOB_GROUPS: dict[str, dict[str, Any]] = {
 
 def register(job: str) -> None:
     """Tell Hydra about the schemas, as the job has them; the YAML files build on them by name."""
+    _register_shared()
     store = ConfigStore.instance()
-    for name, node in PROMPTS.items():
-        store.store(group="prompts", name=f"{name}_schema", node=node)
-    for group, node in {**GROUPS, **JOB_GROUPS.get(job, {})}.items():
+    for group in {name for groups in JOB_GROUPS.values() for name in groups}:
+        store.store(group=group, name="schema", node=JOB_GROUPS.get(job, {}).get(group, GROUPS[group]))
+
+
+@cache
+def _register_shared() -> None:
+    """Those that all jobs share, once a process: each takes a millisecond."""
+    store = ConfigStore.instance()
+    named = {"prompts": PROMPTS, "to": TARGETS, "rewrite": REWRITE, "model": PLUG_IN_MODELS}
+    for group, nodes in named.items():
+        for name, node in nodes.items():
+            store.store(group=group, name=f"{name}_schema", node=node)
+    for group, node in GROUPS.items():
         store.store(group=group, name="schema", node=node)
-    for name, node in TARGETS.items():
-        store.store(group="to", name=f"{name}_schema", node=node)
-    for name, node in REWRITE.items():
-        store.store(group="rewrite", name=f"{name}_schema", node=node)
-    for name, node in PLUG_IN_MODELS.items():
-        store.store(group="model", name=f"{name}_schema", node=node)
     for name, node in JOBS.items():
         store.store(name=f"{name}_schema", node=node)

@@ -14,7 +14,7 @@ from tests.runs import synthetic
 PLAIN = cell()
 TILED = CellInfo(PLAIN.ref, Cell(replace(PLAIN.cell.model, vae_tiling=True), PLAIN.cell.sampling))
 CELLS = {info.cell.cell_id: info for info in (PLAIN, TILED)}
-EXTRAS = pa.table({"text": ["own"] * 2, "source_text": ["taken"] * 2, "image": [b"\xff"] * 2, "tags": [["a"], []]})
+EXTRAS = pa.table({"text": ["own"] * 2, "source_text": ["taken"] * 2, "file_name": [b"\xff"] * 2, "tags": [["a"], []]})
 
 
 def table(info: CellInfo) -> pa.Table:
@@ -24,10 +24,10 @@ def table(info: CellInfo) -> pa.Table:
 def test_own_columns_whose_names_are_taken_are_kept_under_others() -> None:
     form = Format("webdataset", "png", False, EXTRAS.schema, (), CELLS)
     rows = json_rows(form.columns(table(PLAIN)))
-    said = {name: rows[0][name] for name in ("text", "source_text", "source_source_text", "source_image", "tags")}
+    said = {name: rows[0][name] for name in ("text", "source_text", "source_source_text", "source_file_name", "tags")}
     assert said == {
         "text": "a red circle, number 0", "source_text": "own", "source_source_text": "taken",
-        "source_image": "/w==", "tags": ["a"],
+        "source_file_name": "/w==", "tags": ["a"],
     }  # fmt: skip
     assert "image" not in rows[0]
     assert [list(row) for row in rows] == [form.schema.names] * 2

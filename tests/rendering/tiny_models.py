@@ -87,10 +87,10 @@ def tiny_refiner(folder: Path) -> Path:
     return folder
 
 
-def tiny_sd3(folder: Path) -> Path:
+def tiny_sd3(folder: Path, channels: int = 4) -> Path:
     torch.manual_seed(0)
     pipeline = StableDiffusion3Pipeline(
-        vae=tiny_vae(4, shift_factor=0.06),
+        vae=tiny_vae(channels, shift_factor=0.06),
         text_encoder=CLIPTextModelWithProjection(tiny_text_config()),
         text_encoder_2=CLIPTextModelWithProjection(tiny_text_config()),
         text_encoder_3=None,
@@ -100,14 +100,14 @@ def tiny_sd3(folder: Path) -> Path:
         transformer=SD3Transformer2DModel(
             sample_size=8,
             patch_size=1,
-            in_channels=4,
+            in_channels=channels,
             num_layers=1,
             attention_head_dim=8,
             num_attention_heads=4,
             caption_projection_dim=32,
             joint_attention_dim=2 * WIDTH,
             pooled_projection_dim=2 * WIDTH,
-            out_channels=4,
+            out_channels=channels,
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )

@@ -19,6 +19,7 @@ from darkroom.api.options import AUTO, EngineOptions, not_halved
 from darkroom.api.output_options import OutputOptions
 from darkroom.api.overlay_checks import checked_overlay
 from darkroom.api.parts import check_rows_loras
+from darkroom.api.picture_checks import check_pictures, has_sizes_of_pictures, picture_place, with_place
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
 from darkroom.api.trajectories import check_trajectory
@@ -28,7 +29,7 @@ from darkroom.domain.policy import Policy
 from darkroom.domain.records import PromptRow
 from darkroom.domain.setting_values import sampling_defaults
 from darkroom.domain.settings import NONE, ModelRef, Sampling, Value
-from darkroom.engine.planning import Grid, usual_shard_size
+from darkroom.engine.planning import LEAST_SHARD, Grid, usual_shard_size
 from darkroom.prompts.dataset import RECORD, PromptScan
 from darkroom.rendering.backends import backend_of
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
@@ -39,6 +40,7 @@ from darkroom.runs.encoding import size_fault
 from darkroom.runs.run import OutputInfo, RunInfo
 from darkroom.runs.signing import Signing, check_signing
 from darkroom.runs.watermarks import size_fault as mark_fault
+from darkroom.storage.named_files import NamedPlace
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec
 
 _NEWER_DEFAULTS = {
@@ -97,6 +99,7 @@ class Checked:
     said: PromptFindings = field(default_factory=PromptFindings)  # in prompts
     overlay: str = ""  # text on images, as a run keeps it
     policy: Policy | None = None  # once its scores are checked
+    pictures: NamedPlace | None = None  # where pictures lie that images are made from; None: none is
 
     @property
     def overriding(self) -> list[str]:
@@ -108,7 +111,7 @@ class Checked:
         request = self.request
         size = request.engine.batch_size
         return RunInfo(
-            prompts=request.prompts.info(self.scan),
+            prompts=with_place(request.prompts.info(self.scan), self.pictures),
             output=_output_info(request.output, self.overlay),
             seed=request.seed,
             num_images_per_prompt=request.num_images_per_prompt,
@@ -126,6 +129,8 @@ class Checked:
         size, num_rows, num_cells = self.request.engine.shard_size, self.scan.num_rows, len(self.cells)
         if size != AUTO:
             return int(size)
+        if self.pictures:
+            return LEAST_SHARD  # whose pictures a worker holds
         images_a_row = -(-self.num_images // max(1, num_rows * num_cells))
         return usual_shard_size(
             num_rows, num_cells, self.policy.num_draws(images_a_row) if self.policy else images_a_row
@@ -191,9 +196,10 @@ def check(request: Request, device: str) -> Checked:
         else [grid_cell(request.model, request.sampling, each, device, find) for each in grid_settings(grid)]
     )
     once = {item.cell.cell_id: item for item in cells}
-    for item in once.values():
-        _check_format(request.output, item.cell.sampling)
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
+    for item in once.values():
+        if not has_sizes_of_pictures(item, scan):  # else image by image, as they are read
+            _check_format(request.output, item.cell.sampling)
     _check_overridden([item.cell for item in once.values()], scan)
     for item in once.values():
         if item.model.plug_in:
@@ -207,10 +213,12 @@ def check(request: Request, device: str) -> Checked:
     for item in once.values():
         check_executed(item.model, request.engine, item.cell.sampling, device)
         _check_tiled(item, scan)
+    check_pictures(request, list(once.values()), scan)
     check_trajectory(request.output, list(once.values()), scan, bool(request.policy))
     said = check_prompts(request.prompts.dataset, scan, list(once.values()), request.num_images_per_prompt)
     overlay = checked_overlay(request.output.overlay, request.prompts.dataset)
-    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said, overlay)
+    place = picture_place(request, list(once.values()), scan)
+    found = Checked(request, scan, tuple(once.values()), StoreSpec(""), said, overlay, pictures=place)
     uri = f"runs/{_folder_name(found, found.cells[0].cell)}" if request.output.uri is None else request.output.uri
     return replace(found, store=parse_spec(uri, request.output.endpoint_url))
 
@@ -256,6 +264,8 @@ def _check_tiled(item: CheckedCell, scan: PromptScan) -> None:
     """Raises DarkroomError where tiling would make other cells of the same images."""
     sampling, model = item.cell.sampling, item.model
     if not item.cell.model.vae_tiling or {"height", "width"} & scan.num_overriding.keys():
+        return
+    if has_sizes_of_pictures(item, scan):
         return
     assert model.folder
     side = tile_side(vae_config(Path(model.folder), model.parts))

@@ -14,6 +14,7 @@ from darkroom.api.events import Progress, RetryStarted, StageEnded
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.output_options import C2paOptions
+from darkroom.api.picture_checks import pictures_of
 from darkroom.api.policies import run_specs
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable, open_run, store_at
@@ -136,7 +137,8 @@ def _retry_worker(
         for spec in [renderer_spec(model, device, options.images_a_batch, options)]
     ]
     scoring = run_specs(run.info, extractors, device)
-    return WorkerSpec(run.info, tuple(specs), run.store.spec, scoring, options.batch_timeout_s)
+    pictures = pictures_of(run.info.pictures, run.store.spec, specs)
+    return WorkerSpec(run.info, tuple(specs), run.store.spec, scoring, options.batch_timeout_s, pictures=pictures)
 
 
 # Manifests in fewer files ---------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from typing import Any
 
 from darkroom.api.cells import CheckedCell, check_numbers
 from darkroom.api.parts import no_lora
+from darkroom.api.picture_checks import is_of_pictures, row_picture_fault
 from darkroom.api.plug_ins import plug_in_fault
 from darkroom.domain.adapters import unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.prompt_syntax import PLAIN, read_negative, read_prompt
 from darkroom.domain.records import PromptRow
-from darkroom.domain.settings import Value
+from darkroom.domain.settings import PICTURES, Value
 from darkroom.prompts.dataset import RECORD, PromptDataset, PromptScan
 from darkroom.prompts.sources import shown
 from darkroom.rendering.description import SIZE
@@ -23,7 +24,7 @@ from darkroom.rendering.schedulers import check_scheduler
 _LIMITED = ("num_inference_steps", "clip_skip")  # of which the highest fits where all do
 _OF_REFINERS = ("num_inference_steps", "guidance_scale")
 _OF_SCHEDULERS = ("scheduler", "eta")
-_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_REFINERS, *_OF_SCHEDULERS))
+_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_REFINERS, *_OF_SCHEDULERS, "strength", *PICTURES))
 _SHOWN = 3  # sizes in a message
 Numbers = tuple[tuple[str, Value], ...]
 LORA_TAGS = "<lora:...>"  # among the settings that rows have of their own, where prompts name LoRAs
@@ -38,13 +39,16 @@ class RowNumbers:
     faults: dict[Numbers, str] = field(default_factory=dict)  # why no image can be made; empty: one can
 
     def fault(self, row: PromptRow) -> str:
-        own = tuple(pair for pair in row.overrides if pair[0] in _NUMBERS)
+        own = tuple((name, name if name in PICTURES and value else value) for name, value in row.overrides
+                    if name in _NUMBERS)  # fmt: skip
         if own not in self.faults:
             self.faults[own] = self._look_at(dict(own))
         return self.faults[own]
 
     def _look_at(self, own: Mapping[str, Any]) -> str:
         sampling, model = replace(self.item.cell.sampling, **own), self.item.model
+        if fault := row_picture_fault(sampling, model):
+            return fault
         if model.plug_in:
             return plug_in_fault(sampling, model.plug_in) or ""
         try:
@@ -73,6 +77,8 @@ def row_numbers(cells: Sequence[CheckedCell], scan: PromptScan) -> dict[str, Row
 
 def _may_misfit(item: CheckedCell, scan: PromptScan) -> bool:
     own, model = scan.num_overriding.keys(), item.model
+    if is_of_pictures(own) or (item.cell.sampling.image and "num_inference_steps" in own):
+        return True
     if model.plug_in:
         return bool((model.plug_in.description.sizes and own & {*SIZE}) or "scheduler" in own)
     if (

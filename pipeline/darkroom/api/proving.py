@@ -26,7 +26,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import adapters_of
-from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, ModelRef, Sampling, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, PICTURES, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
@@ -130,6 +130,7 @@ def certificate_key(spec: RendererSpec, cell: Cell) -> str:
     """What promises depend on: settings count but for those that the test changes itself, guidance as there is any."""
     sampling = cell.image_sampling
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}
+    settings |= {name: True for name in PICTURES if name in settings}  # not which
     shape = (settings, sampling.is_guided, adapters_of(cell, sampling))
     held: list[object] = [spec.model.execution] if spec.model.execution else []
     held += [LORAS] if any(file.part.kind == LORAS for file in spec.model.parts) else []  # which may share a batch

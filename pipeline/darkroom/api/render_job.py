@@ -16,6 +16,7 @@ from darkroom.api.engine import Counting, Engine, renderer_spec
 from darkroom.api.evaluation import CheckedEvaluation
 from darkroom.api.events import Profiled, Progress, Rendered, RenderingEnded, RenderingStarted
 from darkroom.api.growing import run_rows
+from darkroom.api.picture_checks import pictures_of
 from darkroom.api.plug_ins import words_for
 from darkroom.api.policies import CheckedPolicy
 from darkroom.api.proving import limited
@@ -114,7 +115,7 @@ class RenderJob:
     def worker(self, compiled: tuple[Compiled, ...] = ()) -> WorkerSpec:
         """`compiled`: see `WorkerSpec`."""
         device, options = self.engine.device, self.engine.options
-        specs = (
+        specs = tuple(
             limited(spec, self.certificates.get(spec.model.identity))
             for spec in renderer_specs(self.found, self.engine)
         )
@@ -122,13 +123,14 @@ class RenderJob:
         extractors = looking.specs(device) if looking else ()
         return WorkerSpec(
             self.info,
-            tuple(specs),
+            specs,
             self.found.store,
             extractors,
             options.batch_timeout_s,
             options.profile,
             compiled,
             signing=self.found.request.signing,
+            pictures=pictures_of(self.found.pictures, self.found.store, specs),
         )
 
     def opened(self) -> Run:

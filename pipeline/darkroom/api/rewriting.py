@@ -52,6 +52,11 @@ def rewrite(
     cannot be rewritten as asked."""
     target = _target(to, to_endpoint_url, prompts)
     rewriter, scan = _rewriter(options), prompts.dataset.scan(1)
+    if scan.held:
+        raise DarkroomError(
+            f"{prompts.name}: column {scan.held[0]} holds files, and rewritten prompts have names of pictures alone; "
+            f"leave it unread with prompts.columns.{scan.held[0]}=null, or give paths"
+        )
     wording = Wording(options.instruction, options.hints, options.seed, options.num_rewrites)
     rewriting = Rewriting(prompts.dataset, scan, wording, rewriter, options.shard_size)
     rewriting.check()

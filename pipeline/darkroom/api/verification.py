@@ -15,9 +15,10 @@ import numpy as np
 
 from darkroom import __version__
 from darkroom.api.engine import local_device
-from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere
+from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere, Warned
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
+from darkroom.api.picture_checks import pictures_of
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError, first_line
@@ -377,6 +378,14 @@ class Rerenderer:
         by_id = {record.image_id: record for record in group}
         info = renderer.info
         samples = [recorded_sample(record, cell_of(self._run.cells, record.cell_id)) for record in group]
+        samples, faults = pictures_of(self._run.info.pictures, self._run.store.spec, [self._spec(how)]).given(
+            samples, how.model
+        )
+        for item in samples:
+            if fault := faults.get(item.request.image_id):
+                self._progress(Warned(f"{item.request.image_id}: {fault}"))
+                yield by_id[item.request.image_id], None
+        samples = [item for item in samples if item.request.image_id not in faults]
         if with_trajectories:
             samples = [with_trajectory(each, self._run.info.output) for each in samples]
         for batch in batches(samples, info):
@@ -402,12 +411,15 @@ class Rerenderer:
         return Rerendered(made.file.data, pixels_digest(image.pixels), forming)
 
     def _load(self, how: _How) -> Renderer:
+        return load_renderer(self._spec(how))
+
+    def _spec(self, how: _How) -> RendererSpec:
         """By torch where OpenVINO is not at hand, which `_tell_how` says."""
         model = self._model(how.model)
         backend = backend_of(AUTO if how.by_openvino else TORCH, model, self._device, how.compiled)
         spec = RendererSpec(model, self._device, how.batch_size, how.compiled, backend)
         # The batch size is that of the record, whatever the run went by.
-        return load_renderer(replace(spec, may_mix=limited_as(self._run.store, spec).may_mix))
+        return replace(spec, may_mix=limited_as(self._run.store, spec).may_mix)
 
     def _find(self, base: ModelIdentity) -> InspectedModel:
         infos = [info for info in self._run.cells.values() if info.cell.model.base == base]

@@ -1,14 +1,14 @@
 """From a row of a prompt dataset to what a renderer is asked for, one image; and what is recorded of that image."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
 from darkroom.domain.adapters import JOIN, NO_LORA, Active, active_loras, tagged_loras
 from darkroom.domain.identity import Cell, image_id, image_seed
 from darkroom.domain.prompt_syntax import PLAIN, ReadPrompt, read_negative, read_prompt
-from darkroom.domain.settings import IMAGE_SETTINGS, NUM_SEEDS, ROW_SETTINGS, SETTINGS, Sampling, Value
+from darkroom.domain.settings import IMAGE_SETTINGS, NUM_SEEDS, PICTURES, ROW_SETTINGS, SETTINGS, Sampling, Value
 
 # Column name -> Python type of what a prompt file may say beside `prompt`.
 ROW_COLUMNS: dict[str, type] = {"prompt_id": str, **{each.name: each.kind for each in ROW_SETTINGS}}
@@ -38,6 +38,17 @@ class PromptRow:
     prompt: str
     overrides: tuple[tuple[str, Value], ...] = ()  # name and value of each setting that it gives itself
     error: str | None = None  # why the row cannot be rendered, when invalid rows are recorded and not refused
+    files: tuple[tuple[str, bytes], ...] = ()  # pictures that it holds: their names in its settings, and their files
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that an image is made from, once it was looked at."""
+
+    name: str  # of the setting that names it, such as image
+    sha256: str  # of its pixels as they were decoded, before they were fitted to the image's size
+    pixels: Any = field(default=None, compare=False, repr=False)  # numpy uint8, in the image's size: (height, width, 3)
+    # RGB, and of a mask (height, width), 255 where the image is painted and 0 where it is kept; None: not at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class ImageRequest:
     sampling: Sampling
     adapters: Active = ()  # LoRAs that it is made with
     trajectory: tuple[int, ...] | None = None  # steps, from 1, whose state is wanted too; (): a spread; None: of none
+    pictures: tuple[Picture, ...] = ()  # that it is made from
 
     @property
     def read_prompt(self) -> ReadPrompt:
@@ -59,9 +71,15 @@ class ImageRequest:
     def read_negative_prompt(self) -> ReadPrompt:
         return read_negative(self.sampling.negative_prompt, self.sampling.prompt_syntax)
 
+    def picture(self, name: str) -> Any:
+        """Pixels of the picture that the setting `name` names; None where there is none."""
+        return next((each.pixels for each in self.pictures if each.name == name), None)
+
     def batch_key(self, mixes_guidance: bool, mixes_loras: bool = False) -> tuple[Sampling, Active]:
         """Requests that share it may share a batch, of a renderer that mixes these or of one that does not."""
         sampling, adapters = self.sampling, self.adapters
+        if self.pictures:  # which are each image's own; whether there are any decides who renders
+            sampling = replace(sampling, **{name: name if getattr(sampling, name) else "" for name in PICTURES})
         if mixes_loras:
             sampling, adapters = replace(sampling, **_NO_LORAS), ()
         if mixes_guidance:
@@ -194,6 +212,8 @@ class Record:
     c2pa_key: str | None = None  # object that holds the image's signed manifest; None: it has none
     c2pa_sha256: str | None = None  # of that manifest ...
     c2pa_bytes: int | None = None  # ... and its size
+    image_sha256: str | None = None  # of the pixels of the picture that `image` names, as decoded; None: of none
+    mask_image_sha256: str | None = None  # the same of `mask_image`
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:
@@ -207,6 +227,17 @@ def _columns() -> Iterator[str]:
             yield from (setting.name for setting in IMAGE_SETTINGS)
         else:
             yield each.name
+
+
+def picture_digests(request: ImageRequest) -> dict[str, Any]:
+    """Of the pictures that an image is made from, by the names of a record's columns."""
+    return {f"{each.name}_sha256": each.sha256 for each in request.pictures}
+
+
+def recorded_pictures(record: Record) -> tuple[Picture, ...]:
+    """What a record says of them; their pixels are not at hand."""
+    digests = ((name, getattr(record, f"{name}_sha256")) for name in PICTURES)
+    return tuple(Picture(name, sha256) for name, sha256 in digests if sha256)
 
 
 RECORD_COLUMNS = tuple(_columns())  # of a table of records, in order

@@ -18,6 +18,7 @@ Value = str | int | float | bool | None
 NUM_SEEDS = 2**63  # int64 in Parquet; torch.Generator.manual_seed takes it whole
 FLOAT8 = "float8"  # a dtype that is faster than the others, and lossy
 NONE = "none"  # of a choice that may be left out
+RESIZE_NONE, RESIZE_SCALE, RESIZE_CROP = NONE, "scale", "crop"  # of `image_resize`
 # Caches of transformers, by the names of diffusers' configurations of them.
 CACHES = ("taylorseer", "taylorseer_lite", "pyramid_attention_broadcast")
 # torchao's configurations that run on CPUs too, by the names that diffusers has for them.
@@ -68,6 +69,7 @@ class Setting:
     is_prompt: bool  # its text is for a model, and no address, whatever it looks like
     is_mapping: bool  # keys with values, held as their JSON text
     is_part: bool  # it names what is added to a model, which is found and digested as a `Part` of this kind
+    is_picture: bool  # it names a picture that an image is made from
 
     @property
     def is_optional(self) -> bool:
@@ -120,6 +122,7 @@ def setting(
     is_prompt: bool = False,
     is_mapping: bool = False,
     is_part: bool = False,
+    is_picture: bool = False,
 ) -> Any:
     """A field of the table; the parameters are those of `Setting`.
 
@@ -144,6 +147,7 @@ def setting(
         "is_prompt": is_prompt,
         "is_mapping": is_mapping,
         "is_part": is_part,
+        "is_picture": is_picture,
     }
     if neutral is not MISSING:
         return field(default=neutral, metadata=about)
@@ -451,6 +455,50 @@ class Sampling:
         high=10,
         help="Factor of the weights of all LoRAs that an image is made with, so that their proportions stay.",
     )
+    image: str = setting(
+        "",
+        neutral="",
+        row=True,
+        is_picture=True,
+        help="The picture that an image is made from: a path from images_uri, or an s3:// address (or gs://, az://); "
+        "empty: from noise alone.",
+    )
+    mask_image: str = setting(
+        "",
+        neutral="",
+        row=True,
+        is_picture=True,
+        help="Where image is painted anew, white, and where its pixels are kept, black: a picture of its size; empty: "
+        "all of it changes.",
+    )
+    strength: float | None = setting(
+        None,
+        neutral=None,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        label="Denoising strength",
+        help="The share of the steps that image is taken through, from none of them at 0 to as if from noise at 1; "
+        "null: the pipeline's own.",
+    )
+    image_resize: str = setting(
+        RESIZE_NONE,
+        neutral=RESIZE_NONE,
+        row=True,
+        choices=(RESIZE_NONE, RESIZE_SCALE, RESIZE_CROP),
+        help="What size an image is made in that has a picture. none: the picture's own, cut at its edges to what the "
+        "model can make; scale: height and width, which must have the picture's proportions; crop: height and width, "
+        "of the picture's middle.",
+    )
+    images_uri: str | None = setting(
+        None,
+        neutral=None,
+        axis=False,
+        of_image=False,
+        is_place=True,
+        help="The folder or s3:// address that paths of pictures begin at; null: that of the prompt file.",
+    )
     num_images_per_prompt: int | None = setting(
         1, neutral=None, row=True, of_image=False, low=1, high=1_000_000, help="Images of every prompt."
     )  # None: as many as the run has
@@ -519,6 +567,7 @@ SETTINGS = {each.name: each for table in (Sampling, ModelRef) for each in settin
 IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
 ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
 ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
+PICTURES = tuple(each.name for each in settings_of(Sampling) if each.is_picture)
 OLDER_DEFAULTS = {name: each.older_default for name, each in SETTINGS.items() if each.older_default is not MISSING}
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
 PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)

@@ -19,7 +19,7 @@ from darkroom.domain.errors import first_line, redacted
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.policy import Rejected, Scores, rejected_text, scores_text
 from darkroom.domain.progress import OFF, Profile
-from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample
+from darkroom.domain.records import FAILED, FILTERED, INVALID, OK, Record, Sample, picture_digests
 from darkroom.domain.settings import Value
 from darkroom.domain.trajectories import steps_text
 from darkroom.engine.extraction import InlineFeatures
@@ -295,6 +295,7 @@ def record(outcome: Outcome, provenance: Provenance) -> Record:
         c2pa_key=outcome.signed.key if outcome.signed else None,
         c2pa_sha256=outcome.signed.sha256 if outcome.signed else None,
         c2pa_bytes=outcome.signed.size_bytes if outcome.signed else None,
+        **picture_digests(request),
     )
 
 

@@ -20,7 +20,7 @@ from darkroom.prompts.dataset import PromptBlock
 from darkroom.prompts.windows import RowWindow
 
 Settings = Mapping[str, Value]
-_LEAST_SHARD = 64  # prompt rows
+LEAST_SHARD = 64  # prompt rows
 _MANY_SHARDS = 100_000
 _LARGEST_SHARD = 4096  # images
 
@@ -135,7 +135,7 @@ def usual_shard_size(num_rows: int, num_cells: int, images_a_row: int) -> int:
     Small shards lose little when a worker dies and spread over many workers; each costs requests, and every look at the
     run costs some for each. So more rows than 64 are taken from 100,000 shards on, up to some thousand images.
     """
-    size = _LEAST_SHARD
+    size = LEAST_SHARD
     while num_rows * num_cells > size * _MANY_SHARDS and 2 * size * images_a_row <= _LARGEST_SHARD:
         size *= 2
     return size

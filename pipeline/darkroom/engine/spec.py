@@ -18,6 +18,7 @@ from darkroom.domain.progress import Profile
 from darkroom.domain.records import ImageRequest
 from darkroom.domain.settings import Sampling
 from darkroom.engine.device import CompileArtifacts
+from darkroom.engine.pictures import Pictures
 from darkroom.engine.tasks import ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.engine.worker import Worker
 from darkroom.evaluation.extractor import Extractor, ExtractorSpec
@@ -54,6 +55,7 @@ class WorkerSpec:
     compiled: tuple[Compiled, ...] = ()  # by torch.compile in earlier runs
     name: str = "local"  # of the worker, as records and messages call it
     signing: Signing | None = None  # what images' manifests are signed with; None: they have none
+    pictures: Pictures = Pictures()  # noqa: RUF009, frozen; what images are made from
 
     def __call__(self) -> Worker:
         store = open_store(self.store)
@@ -66,7 +68,17 @@ class WorkerSpec:
         new = artifacts.new if artifacts else None
         signer = ManifestSigner(self.signing) if self.signing else None
         worker = Worker(
-            self.run, load, first, store, load_extractors, self.batch_timeout_s, profile, new, self.name, signer
+            self.run,
+            load,
+            first,
+            store,
+            load_extractors,
+            self.batch_timeout_s,
+            profile,
+            new,
+            self.name,
+            signer,
+            self.pictures,
         )
         prefetch([spec.model for spec in self.renderers[1:]])
         return worker

@@ -38,6 +38,7 @@ from darkroom.engine.outcomes import (
     record,
     remove_superseded,
 )
+from darkroom.engine.pictures import Pictures
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, overlays, report, retried_shard
 from darkroom.engine.tasks import ExportTask, FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
 from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, start_scorers
@@ -68,6 +69,7 @@ class Worker:
         new_compiled: Callable[[], Compiled | None] | None = None,
         name: str = "local",
         signer: ManifestSigner | None = None,
+        pictures: Pictures = Pictures(),  # noqa: B008, frozen
     ) -> None:
         """`first` is the model to load at once; with extractors, a fresh shard's features are made as it is rendered.
 
@@ -78,6 +80,7 @@ class Worker:
         self._profile = profile
         self._new_compiled = new_compiled
         self._name = name
+        self._pictures = pictures
         self._turn = threading.RLock()  # one shard's batches at a time on the device
         self._under_way = Counter[ModelIdentity]()  # shards by the model that they need
         self._counting = threading.Lock()
@@ -122,8 +125,14 @@ class Worker:
         """
         # Read. One sample an image; where one cannot be rendered, the reason becomes its record.
         output = self._run.output
+        with self._doing.at("reading pictures"), self._profile.span("read"):
+            samples, unread = self._pictures.given(work.samples, work.cell.model.base)
+        work = replace(work, samples=samples)
         drawn, undrawn = overlays(work, output)
-        faults = [fault(sample, output) or undrawn.get(sample.row.row) for sample in work.samples]
+        faults = [
+            unread.get(sample.request.image_id) or fault(sample, output) or undrawn.get(sample.row.row)
+            for sample in samples
+        ]
         wanted = zip(work.samples, work.places, faults, strict=True)
         renderable = [(sample, place) for sample, place, reason in wanted if not reason]
 

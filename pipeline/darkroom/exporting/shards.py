@@ -50,6 +50,7 @@ _LEFT_OUT = frozenset({
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 SIDECARS = pa.field("c2pa", pa.binary())  # the column of signed manifests; null for an image that has none
 _TAKEN = ("image", "file_name", SIDECARS.name, TEXT)  # names that datasets give to columns themselves
+_CALLED = {"image": "input_image"}  # of records' columns, those that have another name there
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
 
@@ -104,8 +105,10 @@ class Format:
         that is taken gets `source_` before it, and one by which a folder's column is taken for files `_text` after
         it."""
         found = {TEXT: table["prompt"]}
-        found |= {name: table[name] for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt"}
-        fields = {name: RECORD_SCHEMA.field(name) for name in found if name in RECORD_SCHEMA.names}
+        names = (name for name in RECORD_COLUMNS if name not in _LEFT_OUT and name != "prompt")
+        shown = {_CALLED.get(name, name): name for name in names}
+        found |= {called: table[name] for called, name in shown.items()}
+        fields = {called: RECORD_SCHEMA.field(name) for called, name in shown.items()}
         lossy = {cell_id: info.cell.model.lossy for cell_id, info in self.cells.items()}
         if self.runs:
             found[_SEVERAL] = pa.array([self.runs[place] for place in table[RUN].to_pylist()], pa.string())

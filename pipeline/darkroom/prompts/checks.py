@@ -5,7 +5,7 @@ It works on whole Arrow columns, and on single cells only where a whole column w
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,9 @@ import pyarrow.types as pt
 
 from darkroom.domain.records import ROW_COLUMNS
 from darkroom.domain.settings import SETTINGS, Range, Setting
+from darkroom.prompts.columns import holds_files
 from darkroom.prompts.sources import NOT_A_CHOICE, OUT_OF_RANGE, Fault, shown
+from darkroom.storage.named_files import held_name
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class CheckedBlock:
 
     columns: dict[str, pa.Array]
     faults: dict[int, Fault]  # by position in the block
+    files: dict[str, list[bytes | None]] = field(default_factory=dict)  # of columns that hold pictures' files
 
     def __len__(self) -> int:
         return len(self.columns["prompt"])
@@ -34,11 +37,25 @@ def check(table: pa.Table, faults: dict[int, Fault]) -> CheckedBlock:
     """Check the read columns of a block; `faults` are those that its reader found."""
     found = dict(faults)
     columns = {"prompt": _prompts(_column(table, "prompt"), found)}
+    files: dict[str, list[bytes | None]] = {}
     for name in ROW_COLUMNS:
         if name in table.column_names:
             cells = _column(table, name)
+            if holds_files(name, cells.type):
+                columns[name], files[name] = _files(cells)
+                continue
             columns[name] = read_setting(SETTINGS[name], cells, found) if name in SETTINGS else _ids(cells, found)
-    return CheckedBlock(columns, found)
+    return CheckedBlock(columns, found, files)
+
+
+def _files(cells: pa.Array) -> tuple[pa.Array, list[bytes | None]]:
+    """Names of files that cells hold, by their digests, and the files; a cell without one may have a path."""
+    is_pair = pt.is_struct(cells.type)
+    data = (pc.struct_field(cells, "bytes") if is_pair else cells).to_pylist()
+    has_path = is_pair and cells.type.get_field_index("path") >= 0
+    paths = pc.struct_field(cells, "path").to_pylist() if has_path else [None] * len(data)
+    names = [path if file is None else held_name(file) for file, path in zip(data, paths, strict=True)]
+    return pa.array(names, pa.string()), data
 
 
 def read_setting(setting: Setting, cells: pa.Array, faults: dict[int, Fault]) -> pa.Array:
@@ -49,6 +66,8 @@ def read_setting(setting: Setting, cells: pa.Array, faults: dict[int, Fault]) ->
 def read_values(table: pa.Table, name: str) -> pa.Array:
     """A column that is read as the values that it holds, whatever is allowed; null where they are of another kind."""
     setting, cells = SETTINGS.get(name), _column(table, name)
+    if holds_files(name, cells.type):
+        return _files(cells)[0]
     if setting is None or setting.kind is str:
         return _text(name, cells, {})
     return (

@@ -9,6 +9,7 @@ import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import LATER_COLUMNS, RECORD_COLUMNS, ROW_COLUMNS
+from darkroom.domain.settings import PICTURES
 
 READ = ("prompt", *ROW_COLUMNS)
 TEXT = ("prompt", *(name for name, kind in ROW_COLUMNS.items() if kind is str))
@@ -133,8 +134,15 @@ def _kind_of(name: str) -> type:
     return ROW_COLUMNS.get(name, str)
 
 
+def holds_files(name: str, kind: pa.DataType) -> bool:
+    """Whether a column of this name and type has files, as bytes or as `datasets` has them: {bytes, path}."""
+    if pt.is_struct(kind):
+        kind = next((part.type for part in kind if part.name == "bytes"), pa.null())
+    return name in PICTURES and bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
+
+
 def _can_hold(name: str, kind: pa.DataType) -> bool:
-    if pt.is_null(kind):
+    if pt.is_null(kind) or holds_files(name, kind):
         return True
     if name in TEXT:
         return _is_text(kind) or (name == "prompt_id" and pt.is_integer(kind))

@@ -22,6 +22,7 @@ from darkroom.prompts.scan import Problem, Scanned, checked_block, rows_digest, 
 from darkroom.prompts.selection import Selection
 from darkroom.prompts.sources import Source, SourceBlock
 from darkroom.prompts.template import TemplateSource
+from darkroom.storage.named_files import held_name
 from darkroom.storage.store import prefetched
 
 BLOCK_ROWS = 8192
@@ -29,6 +30,8 @@ _WRITTEN_ROWS = 65_536  # in a row group
 _TOKENIZED_ROWS = 1024  # at once
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 READ_FIELDS = [pa.field(name, _ARROW[ROW_COLUMNS.get(name, str)]) for name in READ]  # of a file that is written
+
+_FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 OnInvalid = Literal["fail", "record"]
 RECORD: OnInvalid = "record"
@@ -63,6 +66,7 @@ class PromptScan:
     num_marked: int = 0  # prompts with weights or LoRAs in them, as prompt_syntax=a1111 reads them
     rows: str = ""  # digest of what all rows say, in order
     has_given_ids: bool = False  # whether some row has one: then its id does not tell what it says
+    held: tuple[str, ...] = ()  # settings whose pictures some rows hold as files
 
     @property
     def overriding(self) -> str:
@@ -126,6 +130,7 @@ class SourceDataset:
             num_marked=counts.num_marked,
             rows=counts.rows.text if counts.rows else "",
             has_given_ids=counts.num_given_ids > 0,
+            held=tuple(sorted(counts.held)),
         )
 
     def blocks(self, start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[PromptBlock]:
@@ -270,19 +275,31 @@ def write_parquet(dataset: PromptDataset, path: str | Path) -> int:
     scan = dataset.scan(1)
     if scan.num_invalid:
         raise DarkroomError(f"{path}: {scan.num_invalid} rows are invalid and would be lost; mend or drop them first")
-    schema = pa.schema([*READ_FIELDS, *scan.extras_schema])
+    fields = [field.with_type(_FILE) if field.name in scan.held else field for field in READ_FIELDS]
+    schema = pa.schema([*fields, *scan.extras_schema])
     part = Path(f"{path}.part")
     with pq.ParquetWriter(part, schema) as writer:
         for block in dataset.blocks(block_rows=_WRITTEN_ROWS):
-            writer.write_table(pa.table([*columns_of(block.rows), *block.extras.columns], schema=schema))
+            writer.write_table(pa.table([*columns_of(block.rows, fields), *block.extras.columns], schema=schema))
     part.replace(path)
     return scan.num_rows
 
 
-def columns_of(rows: Sequence[PromptRow]) -> list[pa.Array]:
-    """What rows say, in the columns of READ_FIELDS; null where a row does not say it."""
+def columns_of(rows: Sequence[PromptRow], fields: Sequence[pa.Field] = READ_FIELDS) -> list[pa.Array]:
+    """What rows say, in the columns of `fields`; null where a row does not say it."""
     given = [{"prompt": row.prompt, "prompt_id": row.prompt_id, **dict(row.overrides)} for row in rows]
-    return [pa.array([row.get(field.name) for row in given], field.type) for field in READ_FIELDS]
+    return [
+        pa.array([_cell(field, each.get(field.name), row) for each, row in zip(given, rows, strict=True)], field.type)
+        for field in fields
+    ]
+
+
+def _cell(field: pa.Field, value: object, row: PromptRow) -> object:
+    """A picture as `datasets` has it, where the column holds files."""
+    if field.type != _FILE or value is None:
+        return value
+    data = dict(row.files).get(str(value))
+    return {"bytes": data, "path": None if data else value}
 
 
 def _rows(start: int, checked: CheckedBlock, names: Sequence[str]) -> Iterator[PromptRow]:
@@ -292,7 +309,9 @@ def _rows(start: int, checked: CheckedBlock, names: Sequence[str]) -> Iterator[P
     for position, (prompt, name, *values) in enumerate(zip(prompts, names, *columns, strict=True)):
         fault = checked.faults.get(position)
         overrides = tuple((column, value) for column, value in zip(given, values, strict=True) if value is not None)
-        yield PromptRow(start + position, name, prompt or "", overrides, str(fault) if fault else None)
+        held = [each[position] for each in checked.files.values()]
+        files = tuple((held_name(data), data) for data in held if data is not None)
+        yield PromptRow(start + position, name, prompt or "", overrides, str(fault) if fault else None, files)
 
 
 def _refusal(problems: Sequence[Problem]) -> str:

@@ -66,6 +66,7 @@ class Counts:
     num_flagged: int = 0  # prompts with a comment's or a command's signs in them
     num_marked: int = 0  # prompts with weights of words or names of LoRAs in them
     seen: set[str] = field(default_factory=set)  # names of READ that some source has
+    held: set[str] = field(default_factory=set)  # names of READ of which some source has files
     rows: RowsDigest | None = field(default_factory=RowsDigest)  # None: not all of them are read
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
 
@@ -74,6 +75,7 @@ class Counts:
         if self.rows is not None:
             self.rows.add(checked)
         self.seen.update(checked.columns)
+        self.held.update(checked.files)
         self.num_faulty += len(checked.faults)
         self.max_prompt_chars = max(self.max_prompt_chars, pc.max(pc.utf8_length(prompts)).as_py() or 0)
         self.num_flagged += _num_flagged(prompts)

@@ -13,10 +13,11 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.prompts.columns import ColumnMapping
+from darkroom.prompts.columns import ColumnMapping, holds_files
 from darkroom.storage.input_files import InputFile
 
 _BUFFER_BYTES = 1 << 20  # of a column that is being read: memory stays flat however large a row group is
+_FILE_ROWS = 64  # at once, of rows that hold files
 _DIGEST_ROWS = 8192  # as text at once
 _VALUE_CHARS = 60
 OUT_OF_RANGE, NOT_A_CHOICE = "out of range", "not a choice"  # kinds of faults that say what was needed
@@ -100,6 +101,8 @@ class ParquetSource:
 
     def read(self, start: int, block_rows: int, types: pa.Schema | None) -> Iterator[SourceBlock]:
         wanted = self.mapping.wanted(self._schema, types)
+        if any(holds_files(name, self._schema.field(column).type) for column, name in wanted.items()):
+            block_rows = min(block_rows, _FILE_ROWS)
         with self.file.reading(), self.file.open_file() as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             first, groups = _groups_from(parquet.metadata, start)

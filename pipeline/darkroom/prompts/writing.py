@@ -36,6 +36,8 @@ def _write_jsonl(dataset: PromptDataset, path: Path) -> int:
     scan = dataset.scan(1)
     if scan.num_invalid:
         raise DarkroomError(f"{path}: {scan.num_invalid} rows are invalid and would be lost; mend or drop them first")
+    if scan.held:
+        raise DarkroomError(f"{path}: {scan.held[0]} is files, which JSON lines do not hold; write .parquet")
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
         for block in dataset.blocks():

@@ -6,7 +6,7 @@ where a shard ends, and a compiled model is compiled once. When memory runs out 
 
 import inspect
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -27,6 +27,7 @@ from darkroom.rendering.encoded_prompts import EncodedPrompts, caches_text
 from darkroom.rendering.family import Guidance
 from darkroom.rendering.inspected_model import count_tokens, text_tokenizer
 from darkroom.rendering.loading import calls_models
+from darkroom.rendering.picture_calls import PicturePipelines, composited, with_pictures
 from darkroom.rendering.pipeline_calls import (
     call_arguments,
     decode_latents,
@@ -73,6 +74,7 @@ class DiffusersRenderer:
         self._family, self._tokens = spec.model.family, spec.model.tokens
         encodes_itself = self._text is None and caches_text(self._pipe, self._family)
         self._encoded = EncodedPrompts(self._pipe, self._family, self._loras) if encodes_itself else None
+        self._from_pictures = PicturePipelines(self._pipe, self._family)
         self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
@@ -175,7 +177,7 @@ class DiffusersRenderer:
         try:
             watch = StepWatch(requests)
             decoded = self._call([*requests, *[requests[-1]] * (size - len(requests))], watch)
-            images = self._images(decoded)
+            images = self._images(decoded, requests)
             trajectories = self._trajectories(watch, decoded)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
@@ -217,6 +219,11 @@ class DiffusersRenderer:
         arguments = {**self._arguments(sampling), "generator": generators}
         with self._stage("text"):
             arguments |= conditioning_arguments(self._pipe, self._text, requests, self._family.mixes_guidance)
+        if requests[0].pictures:
+            with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
+                latents = self._called_with_pictures({**arguments, "output_type": "latent"}, requests).images
+            with self._stage("decode"):
+                return decode_latents(self._pipe.vae, latents)
         with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
             arguments["latents"] = draw_noise(self._pipe, generators, sampling.height, sampling.width)
             latents = self._pipe(**arguments, **_end_of(sampling), output_type="latent").images
@@ -237,10 +244,19 @@ class DiffusersRenderer:
     def _call_with_prompts(self, requests: Sequence[ImageRequest]) -> torch.Tensor:
         """The same for pipelines whose embeddings and latents are not known here: diffusers does all of it."""
         arguments = call_arguments(self._family, requests, self._pipe._execution_device)
-        self._check_taken(arguments)
+        if not requests[0].pictures:
+            self._check_taken(arguments)
         with self._stage("denoise"), self._patches.around_call(requests[0].sampling, len(requests)):
-            output = self._pipe(**arguments)
+            call = self._called_with_pictures if requests[0].pictures else self._called
+            output = call(arguments, requests)
         return pictures(self._family, output)
+
+    def _called(self, arguments: Mapping[str, Any], _: Sequence[ImageRequest]) -> Any:
+        return self._pipe(**arguments)
+
+    def _called_with_pictures(self, arguments: Mapping[str, Any], requests: Sequence[ImageRequest]) -> Any:
+        pipe = self._from_pictures.of(requests[0])
+        return pipe(**with_pictures(pipe, arguments, requests))
 
     def _trajectories(self, watch: StepWatch, images: torch.Tensor) -> dict[int, Trajectory]:
         """Place of a request -> its trajectory, where one is asked for. `images`: the call's, (N, 3, H, W)."""
@@ -262,11 +278,16 @@ class DiffusersRenderer:
             if name not in self._parameters:
                 raise DarkroomError(f"{type(self._pipe).__name__} takes no {name}; leave it out")
 
-    def _images(self, decoded: torch.Tensor) -> list[tuple[np.ndarray | None, str | None]]:
-        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each decoded image."""
+    def _images(
+        self, decoded: torch.Tensor, requests: Sequence[ImageRequest]
+    ) -> list[tuple[np.ndarray | None, str | None]]:
+        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each request's decoded image."""
         with self._stage("copy"):
             errors, pixels = faults(decoded), to_pixels(decoded).cpu().numpy()
-        return [(None if error else pixels[index], error) for index, error in enumerate(errors)]
+        return [
+            (None if error else composited(made, request), error)
+            for made, error, request in zip(pixels, errors, requests, strict=False)
+        ]
 
     def _truncated(self, prompts: list[str]) -> list[bool]:
         if self._max_tokens is None:

@@ -6,6 +6,7 @@ model of each class that one can be made of. Plain data: this module needs no to
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil, sqrt
 
 from darkroom.domain.settings import CACHES
@@ -77,13 +78,28 @@ _LUMINA_SYSTEM = (
 )
 
 FAMILIES: Mapping[str, Family] = {
-    "StableDiffusionPipeline": _SD,
-    "StableDiffusionXLPipeline": _SD,
-    "StableDiffusionPAGPipeline": _SD_PAG,
-    "StableDiffusionXLPAGPipeline": _SD_PAG,
+    "StableDiffusionPipeline": replace(
+        _SD, img2img="StableDiffusionImg2ImgPipeline", inpaint="StableDiffusionInpaintPipeline"
+    ),
+    "StableDiffusionXLPipeline": replace(
+        _SD, img2img="StableDiffusionXLImg2ImgPipeline", inpaint="StableDiffusionXLInpaintPipeline"
+    ),
+    "StableDiffusionPAGPipeline": replace(
+        _SD_PAG, img2img="StableDiffusionPAGImg2ImgPipeline", inpaint="StableDiffusionPAGInpaintPipeline"
+    ),
+    "StableDiffusionXLPAGPipeline": replace(
+        _SD_PAG, img2img="StableDiffusionXLPAGImg2ImgPipeline", inpaint="StableDiffusionXLPAGInpaintPipeline"
+    ),
     # Its scheduler takes `original_inference_steps`; the guidance of its UNet is scale - 1.
-    "LatentConsistencyModelPipeline": Family(Guidance.EMBEDDED, takes_negative_prompt=False, fixed_scheduler=True),
-    "StableDiffusion3Pipeline": _SD3,
+    "LatentConsistencyModelPipeline": Family(
+        Guidance.EMBEDDED,
+        takes_negative_prompt=False,
+        fixed_scheduler=True,
+        img2img="LatentConsistencyModelImg2ImgPipeline",
+    ),
+    "StableDiffusion3Pipeline": replace(
+        _SD3, img2img="StableDiffusion3Img2ImgPipeline", inpaint="StableDiffusion3InpaintPipeline"
+    ),
     "StableDiffusion3PAGPipeline": _SD3,
     # A negative prompt acts by `true_cfg_scale` alone, a second guidance beside the embedded one.
     "FluxPipeline": Family(
@@ -93,6 +109,8 @@ FAMILIES: Mapping[str, Family] = {
         tokens=(Tokens("tokenizer_2", 512), _CLIP_77),
         shared_text=(2,),
         latents=Latents.PACKED,
+        img2img="FluxImg2ImgPipeline",
+        inpaint="FluxInpaintPipeline",
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # The chat template's own tokens count; those of Flux.2's system message are not known without the model.
@@ -132,6 +150,8 @@ FAMILIES: Mapping[str, Family] = {
         text=Text.RAGGED,
         tokens=(Tokens(limit=512, wording=Wording.TEMPLATE),),
         latents=Latents.OTHER,
+        img2img="QwenImageImg2ImgPipeline",
+        inpaint="QwenImageInpaintPipeline",
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # Guided by prompt + scale * (prompt - negative), so from 0 on.
@@ -145,12 +165,15 @@ FAMILIES: Mapping[str, Family] = {
         latent_side=128,
         passes_sigmas=True,
         unfit_schedulers=("flow_unipc",),  # which cannot have its noise levels as a list
+        img2img="ZImageImg2ImgPipeline",
+        inpaint="ZImageInpaintPipeline",
     ),
     "ChromaPipeline": Family(
         mixes_guidance=True,
         shared_text=(1, 4),
         tokens=(Tokens(limit=512),),
         latents=Latents.PACKED,
+        img2img="ChromaImg2ImgPipeline",
         **_OF_FLUX,  # type: ignore[arg-type]
     ),
     # Scales every size to an area of 1024x1024 pixels.
@@ -207,7 +230,7 @@ FAMILIES: Mapping[str, Family] = {
         caches=CACHES[1:],  # its attention has another name than TaylorSeer looks for
         unfit_schedulers=("flow_unipc",),  # which takes no `timesteps`
     ),
-    "KolorsPipeline": _KOLORS,
+    "KolorsPipeline": replace(_KOLORS, img2img="KolorsImg2ImgPipeline"),
     "KolorsPAGPipeline": Family(tokens=_KOLORS.tokens, needs=_KOLORS.needs),
     "KandinskyV22CombinedPipeline": Family(
         tokens=(Tokens("prior_tokenizer"),),
@@ -227,6 +250,7 @@ FAMILIES: Mapping[str, Family] = {
         lowest=-1.0,
         passes_generator=True,
         latents=Latents.OTHER,
+        img2img="Kandinsky3Img2ImgPipeline",
     ),
     "Kandinsky5T2IPipeline": Family(
         mixes_loras=False,  # not tried
@@ -248,7 +272,13 @@ FAMILIES: Mapping[str, Family] = {
     ),
     # Its UNet predicts a variance too, which few schedulers take.
     "IFPipeline": Family(
-        mixes_guidance=True, tokens=(_CLIP_77,), lowest=-1.0, fixed_scheduler=True, latents=Latents.OTHER
+        mixes_guidance=True,
+        tokens=(_CLIP_77,),
+        lowest=-1.0,
+        fixed_scheduler=True,
+        latents=Latents.OTHER,
+        img2img="IFImg2ImgPipeline",
+        inpaint="IFInpaintingPipeline",
     ),
     # Without a negative prompt, zeros.
     "BriaPipeline": Family(

@@ -98,7 +98,13 @@ class Family:
     caches: tuple[str, ...] = ()  # of its transformer, by `sampling.cache`'s names
     needs: str | None = None  # an optional package
     latents: Latents = Latents.PLAIN
+    img2img: str | None = None  # the class that makes images from pictures with this one's networks
+    inpaint: str | None = None  # the same where a mask keeps a part of the picture
     is_proved: bool = True  # false: a class that is not in the table
+
+    def task_class(self, is_masked: bool) -> str | None:
+        """Of images that are made from pictures."""
+        return self.inpaint if is_masked else self.img2img
 
 
 UNPROVED = Family(is_proved=False, mixes_loras=False, latents=Latents.OTHER)

@@ -198,4 +198,6 @@ def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parame
         return family.takes_negative_prompt
     if name == "guidance_scale":
         return family.guidance is not Guidance.NONE
+    if name == "strength":  # of the classes that make images from pictures
+        return bool(family.img2img or family.inpaint)
     return parameters is None or name in parameters

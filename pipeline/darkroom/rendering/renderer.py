@@ -150,7 +150,14 @@ class PaintRenderer:
         assert 1 <= len(requests) <= self.info.batch_size
         if self._seconds_per_batch:  # sleeping for zero seconds would still yield the thread
             time.sleep(self._seconds_per_batch)
-        return [RenderedImage(paint(request)) for request in requests]
+        return [RenderedImage(paint_over(request) if request.pictures else paint(request)) for request in requests]
+
+
+def paint_over(request: ImageRequest) -> np.ndarray:
+    """(height, width, 3) uint8: the request's picture under what is painted, alone where a mask keeps it."""
+    image, mask = request.picture("image"), request.picture("mask_image")
+    made: np.ndarray = image // 2 + paint(request) // 2
+    return made if mask is None else np.where(mask[..., None] > 0, made, image)
 
 
 def paint(request: ImageRequest) -> np.ndarray:

@@ -7,6 +7,7 @@ the table of families say, so that a class which nobody has tried is judged by w
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from darkroom.domain.adapters import LORAS, Active
 from darkroom.domain.certificates import Check
 from darkroom.domain.errors import DarkroomError, first_line
-from darkroom.domain.records import ImageRequest
+from darkroom.domain.records import ImageRequest, Picture
 from darkroom.domain.settings import NEUTRAL_LOSSY, Sampling
 from darkroom.rendering.family import Guidance
 from darkroom.rendering.inspected_model import InspectedModel
@@ -33,6 +34,7 @@ _OTHERS = ('the words "no entry" in white', "two green triangles, one above the 
 _NEGATIVE = "blurry, dark, a blue square"
 _MORE_GUIDANCE = 4.0
 _FIRST_SEED = 1000
+_LEAST_STRENGTH = 0.3  # of the pipelines' own
 _MIDDLE = 0.5  # of refiner_start: of two steps each model has one
 
 Pixels = np.ndarray  # (H, W, 3) uint8
@@ -42,7 +44,20 @@ Difference = tuple[int, float]  # the largest of two pixel values, and the share
 def sampling_of_test(sampling: Sampling) -> Sampling:
     """Settings as they are asked for, in few steps and without lossy settings."""
     start = None if sampling.refiner_start is None else _MIDDLE
-    return replace(sampling, num_inference_steps=NUM_STEPS, negative_prompt="", refiner_start=start, **NEUTRAL_LOSSY)
+    steps = NUM_STEPS if not sampling.image else ceil(NUM_STEPS / max(sampling.strength or _LEAST_STRENGTH, 0.01))
+    return replace(sampling, num_inference_steps=steps, negative_prompt="", refiner_start=start, **NEUTRAL_LOSSY)
+
+
+def pictures_of_test(sampling: Sampling, number: int) -> tuple[Picture, ...]:
+    """Noise, of which a mask keeps half, where images are made from pictures; whatever these are called."""
+    if not sampling.image:
+        return ()
+    size = sampling.height, sampling.width
+    image = np.random.default_rng(_FIRST_SEED + number).integers(0, 256, (*size, 3), dtype=np.uint8)
+    mask = np.zeros(size, np.uint8)
+    mask[:, : size[1] // 2] = 255
+    found = (Picture("image", "", image), Picture("mask_image", "", mask))
+    return found if sampling.mask_image else found[:1]
 
 
 def self_test(
@@ -63,7 +78,14 @@ class _Trial:
         self._renderer, self._model, self._sampling = renderer, model, sampling
         self._size = renderer.info.batch_size
         self._rows = [
-            ImageRequest(f"test-{place}", prompt, _FIRST_SEED + place, sampling, adapters)
+            ImageRequest(
+                f"test-{place}",
+                prompt,
+                _FIRST_SEED + place,
+                sampling,
+                adapters,
+                pictures=pictures_of_test(sampling, place),
+            )
             for place, prompt in enumerate(_PROMPTS[: min(_MOST_ROWS, self._size)])
         ]
         self._images = self._call(self._rows)
@@ -78,7 +100,7 @@ class _Trial:
             "lora_mixing", self._lora_mixing if self._size > 1 and self._renderer.info.mixes_loras else None
         )
         yield self._check("compiled", self._compiled if self._renderer.info.compiled else None)
-        by_diffusers = getattr(self._renderer, "by_diffusers", None)
+        by_diffusers = None if self._sampling.image else getattr(self._renderer, "by_diffusers", None)
         yield self._check(
             "diffusers", by_diffusers and (lambda: _between(self._eager()[0], by_diffusers(self._rows[0])))
         )
@@ -130,7 +152,10 @@ class _Trial:
         return _largest([*zip(self._images, backwards, strict=True), *((self._images[0], each) for each in everywhere)])
 
     def _neighbours(self) -> Difference:
-        others = [replace(self._rows[0], prompt=prompt, seed=place) for place, prompt in enumerate(_OTHERS)]
+        others = [
+            replace(self._rows[0], prompt=prompt, seed=place, pictures=pictures_of_test(self._sampling, -1 - place))
+            for place, prompt in enumerate(_OTHERS)
+        ]
         return _between(self._images[0], self._call([self._rows[0], *others][: self._size])[0])
 
     def _padding(self) -> Difference:

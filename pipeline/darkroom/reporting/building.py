@@ -24,6 +24,7 @@ from darkroom.reporting.content import (
     Setting,
     control_rows,
 )
+from darkroom.reporting.edits import edits
 from darkroom.reporting.facts import (
     MODEL,
     axes_of,
@@ -99,6 +100,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
     small = thumbnails(run.store, (row.record for row in rows), larger, side)
     shown = tuple(_shown(run, rows, small, options.run_href))
     failures = tuple(_failures(run))
+    made_from = edits(store, info, [row.record for row in rows])
     formed = forming(store, info, run.cells, options.run_href, options.find_reference)
     seeds = len({settings["seed"] for settings in run.settings.values()})
     return ReportContent(
@@ -132,9 +134,11 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         acceptances=tuple(_acceptance(cell_id, run.found.counts[cell_id]) for cell_id in run.order if info.policy),
         controls=control_rows(run.figures.controls),
         forming=formed if formed and formed.strips else None,
+        edits=made_from.shown,
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),
             *(formed.notes if formed else ()),
+            *made_from.notes,
             *notes(info, store.spec, run.found, run.figures, shown, list(equal_lines(store, finished, info)), seeds),
         ),
     )

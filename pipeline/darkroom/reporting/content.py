@@ -163,6 +163,20 @@ class Forming:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """An image beside the picture that it was made from, and the mask, where it has one."""
+
+    image_id: str  # letters, digits, - and _: names the picture's file
+    cell_id: str
+    prompt: str
+    names: tuple[str, ...]  # what stands there, from left to right
+    difference: float  # mean of all pixels' values from the picture's, of 255
+    difference_kept: float | None  # the same where a mask keeps the picture; None: there is none
+    share_painted: float | None  # of all difference, in percent, where the mask paints
+    picture: bytes  # WebP
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that a report says. What does not apply stays empty, and its section is left out."""
 
@@ -189,6 +203,7 @@ class ReportContent:
     grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
     settings: tuple[tuple[str, str], ...] = ()  # name and value: what is rendered, and what all cells are rendered with
     forming: Forming | None = None
+    edits: tuple[Edit, ...] = ()  # of images that are made from pictures
 
 
 def check(content: ReportContent) -> None:
@@ -242,7 +257,8 @@ def _axis_faults(content: ReportContent) -> Iterator[str]:
 def _picture_faults(content: ReportContent) -> Iterator[str]:
     """image_id names a file, and image_href is followed by a click: neither may be anything."""
     strips = content.forming.strips if content.forming else ()
-    for image_id in (*(picture.image_id for picture in content.pictures), *(strip.image_id for strip in strips)):
+    shown = (*content.pictures, *strips, *content.edits)
+    for image_id in (each.image_id for each in shown):
         if not _FILE_NAME.fullmatch(image_id):
             yield f"report: image_id {image_id!r} cannot name a file; use letters, digits, - and _"
     for href in (*(picture.image_href for picture in content.pictures), *(strip.href for strip in strips)):

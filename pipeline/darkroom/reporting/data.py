@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from darkroom.evaluation.figures import Figure, Gap, Metric
 from darkroom.reporting.columns import MetricColumn, cell_label, metric_columns
-from darkroom.reporting.content import CellResult, Forming, Picture, ReportContent, Setting, Strip
+from darkroom.reporting.content import CellResult, Edit, Forming, Picture, ReportContent, Setting, Strip
 from darkroom.reporting.decision import decision, key_columns
 from darkroom.reporting.ranking import dominated, pareto_front
 
@@ -102,6 +102,11 @@ def _picture(picture: Picture, thumbnail: str | None) -> dict[str, object]:
 # How pictures form ----------------------------------------------------------------------------------------------------
 
 STRIPS = "trajectories"
+
+
+def edit_name(edit: Edit) -> str:
+    """Of its file, relative to the page."""
+    return f"edits/{edit.image_id}.webp"
 
 
 def strip_name(strip: Strip) -> str:

@@ -27,7 +27,7 @@ from darkroom.reporting.columns import (
     warnings,
 )
 from darkroom.reporting.content import Axis, ReportContent
-from darkroom.reporting.data import payload
+from darkroom.reporting.data import edit_name, payload
 from darkroom.reporting.decision import decision, key_columns, why_these
 from darkroom.reporting.exports import CSV, LATEX, csv_table, latex_table
 from darkroom.reporting.grid_image import GRID
@@ -79,7 +79,7 @@ def _template() -> Template:
         policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
         figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table, figures_table=_figures_table,
         failures_table=_failures_table, policy_table=_policy_table, dropped_table=_dropped_table,
-        methods_table=_methods_table,
+        methods_table=_methods_table, edit_name=edit_name, cell_label=_label,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
     return engine.from_string(_BREAK.sub("", source))
@@ -97,6 +97,7 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
     sections = [
         ("glance", "Which setting", is_sweep and has_figures),
         ("sheet", "Contact sheet" if is_sweep else "Images", bool(content.pictures)),
+        ("edits", "Made from pictures", bool(content.edits)),
         ("figures", "Figures", has_figures and not is_sweep),
         ("picks", "Best and worst images", any(vars(content.picks).values())),
         ("forming", "How the picture forms", content.forming is not None),
@@ -214,6 +215,12 @@ def _warnings(content: ReportContent) -> list[str]:
     ]
     said = "cells have different numbers of images; a metric that depends on it is not comparable"
     return [*lines, *([f"{', '.join(uneven)}: {said}"] if uneven else [])]
+
+
+def _label(content: ReportContent, cell_id: str) -> str:
+    """What a cell is called, where there are several."""
+    cells = {cell.cell_id: cell for cell in content.cells}
+    return cell_label(cells[cell_id], content) if len(cells) > 1 else ""
 
 
 def _table(table: Table) -> Markup:

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.reporting.content import ReportContent, check
-from darkroom.reporting.data import metrics_table, noised_name, strip_name
+from darkroom.reporting.data import edit_name, metrics_table, noised_name, strip_name
 from darkroom.reporting.exports import CSV, LATEX, csv_table, latex_table
 from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.page import PLOTLY, SCRIPTS, STYLE, page
@@ -47,7 +47,7 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
     check(content)
     thumbnails = {each.image_id: each.thumbnail for each in content.pictures if each.thumbnail is not None}
     names = {image_id: f"{THUMBNAILS}/{image_id}{_suffix(data)}" for image_id, data in thumbnails.items()}
-    strips = strip_files(content)
+    strips = strip_files(content) | {edit_name(edit): edit.picture for edit in content.edits}
     metrics = io.BytesIO()
     pq.write_table(metrics_table(content), metrics)
     return {

@@ -17,7 +17,7 @@ import numpy as np
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import as_a1111, without_tags
-from darkroom.domain.records import ImageRequest, Sample
+from darkroom.domain.records import ImageRequest, Sample, picture_digests
 from darkroom.domain.settings import SETTINGS, UNTAKEN
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
@@ -36,7 +36,7 @@ from darkroom.runs.encoding import (
 from darkroom.runs.files import container_key, image_key, sidecars_key, trajectory_key
 from darkroom.runs.run import OutputInfo
 from darkroom.runs.signing import CONTENT_TYPE as C2PA_TYPE
-from darkroom.runs.signing import MADE_BY_MODEL
+from darkroom.runs.signing import EDITED_BY_MODEL, MADE_BY_MODEL
 from darkroom.storage.store import NotFound, Store
 
 
@@ -137,6 +137,7 @@ def _settings(request: ImageRequest, model: ModelIdentity, scheduler: str | None
         "model_revision": model.revision,
         "dtype": model.dtype,
         **model.lossy,
+        **picture_digests(request),
         **({"model_parts": parts} if parts else {}),
         **({"scheduler_config": json.loads(scheduler)} if scheduler else {}),
     }
@@ -177,7 +178,7 @@ def parameters_line(request: ImageRequest, model: ModelIdentity, scheduler: str 
 def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
     """Says in XMP that the image was made by a model, by which, of which prompt: IPTC Photo Metadata 2025.1."""
     about = {
-        "DigitalSourceType": MADE_BY_MODEL,
+        "DigitalSourceType": EDITED_BY_MODEL if request.pictures else MADE_BY_MODEL,
         "AISystemUsed": model.repo_id,
         **({"AIPromptInformation": request.prompt} if len(request.prompt) <= _LONGEST_PROMPT else {}),
     }

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.domain.identity import Cell, ModelIdentity, Shard
-from darkroom.domain.records import OK, ImageRequest, PromptRow, Record, Sample, adapters_of
+from darkroom.domain.records import OK, ImageRequest, PromptRow, Record, Sample, adapters_of, recorded_pictures
 from darkroom.domain.settings import IMAGE_SETTINGS, ROW_SETTINGS
 from darkroom.runs import manifest
 from darkroom.runs.bulk import Part, read_each, read_parts
@@ -235,7 +235,12 @@ def recorded_request(record: Record, cell: Cell) -> ImageRequest:
     given = {each.name: getattr(record.sampling, each.name) for each in ROW_SETTINGS if each.of_image}
     sampling = replace(cell.image_sampling, **given)
     return ImageRequest(
-        record.image_id, record.prompt, record.seed, sampling, adapters_of(cell, sampling, record.prompt)
+        record.image_id,
+        record.prompt,
+        record.seed,
+        sampling,
+        adapters_of(cell, sampling, record.prompt),
+        pictures=recorded_pictures(record),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.policy import NO_POLICY, Best, Policy, PolicyFigure, Rule
 from darkroom.runs.files import RUN_KEY, from_json, to_json
+from darkroom.storage.named_files import NamedPlace
 from darkroom.storage.store import NotFound, Store
 
 FINGERPRINT = "the prompt dataset's fingerprint"
@@ -28,6 +29,8 @@ class PromptsInfo:
     num_rows: int
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that named it
     rows: str = ""  # digest of what its rows say, in order; empty: older than this field
+    images_uri: str = ""  # where the pictures lay that its rows name; empty: none is, or by addresses alone
+    images_endpoint_url: str | None = None  # of the object stores that they lay in
     order: str = ""  # digest of the order in which the run has its rows, where it is another one: see `files.order_key`
 
 
@@ -92,6 +95,11 @@ class RunInfo:
     def first_prompts(self) -> PromptsInfo:
         """Those that it began with, which are part of what never changes."""
         return (*self.earlier_prompts, self.prompts)[0]
+
+    @property
+    def pictures(self) -> NamedPlace:
+        """Where the pictures lay that its images are made from."""
+        return NamedPlace(self.prompts.images_uri, self.prompts.images_endpoint_url)
 
     @property
     def parts(self) -> tuple[RowPart, ...]:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 TEST = "test"  # in the place of a certificate's file: one that is made at once
 ENVIRONMENT = "env:"  # before the name of an environment variable that holds a private key
 CONTENT_TYPE = "application/c2pa"
-MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+MADE_BY_MODEL = f"{_SOURCES}trainedAlgorithmicMedia"
+EDITED_BY_MODEL = f"{_SOURCES}compositeWithTrainedAlgorithmicMedia"  # of a picture
 EDITS = {  # what actions say
     "overlay": {"action": "c2pa.edited", "description": "a given text was drawn on it"},
     "watermark": {"action": "c2pa.watermarked.unbound"},  # by which no manifest is found
@@ -98,7 +100,8 @@ class ManifestSigner:
         agent = {"name": "Darkroom", "version": __version__}
         settings = json.loads(image.settings)
         said = {name: value for name, value in settings.items() if self._says_prompts or name not in _PROMPTS}
-        created = {"action": "c2pa.created", "softwareAgent": agent, "digitalSourceType": MADE_BY_MODEL}
+        source = EDITED_BY_MODEL if "image_sha256" in settings else MADE_BY_MODEL
+        created = {"action": "c2pa.created", "softwareAgent": agent, "digitalSourceType": source}
         return {
             "claim_generator_info": [agent],
             "title": f"{image.image_id}.{image.extension}",
