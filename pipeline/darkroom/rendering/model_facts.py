@@ -132,9 +132,9 @@ def size_of(family: Family, folder: Path) -> tuple[int | None, int | None]:
     if family.latent_side is not None:
         return family.latent_side * scale, family.latent_side * scale
     for config in (config_of(folder / name) for name in ("unet", "transformer")):
-        sides = [config.get(name, config.get("sample_size")) for name in ("sample_height", "sample_width")]
-        if all(isinstance(side, int) for side in sides):
-            return sides[0] * scale, sides[1] * scale
+        height, width = (config.get(name, config.get("sample_size")) for name in ("sample_height", "sample_width"))
+        if isinstance(height, int) and isinstance(width, int):
+            return height * scale, width * scale
     return None, None
 
 

@@ -110,7 +110,7 @@ def av() -> ModuleType:
             "output.video_format=webp, gif or zip"
         ) from None
     found.logging.set_level(None)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
@@ -231,7 +231,7 @@ def _frames(data: bytes) -> Iterator[np.ndarray]:
                 yield shown.to_ndarray()
     else:
         with Image.open(io.BytesIO(data), formats=("WEBP", "GIF")) as image:
-            for number in range(image.n_frames):
+            for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
                 yield np.asarray(image.convert("RGB"))
 
@@ -245,7 +245,7 @@ def _counted(data: bytes) -> Iterator[int]:
             yield from (packet.size > 0 for packet in container.demux(video=0))
     else:
         with Image.open(io.BytesIO(data), formats=("WEBP", "GIF")) as image:
-            yield image.n_frames
+            yield getattr(image, "n_frames", 1)
 
 
 def _readable(found: Iterator[Found]) -> Iterator[Found]:
