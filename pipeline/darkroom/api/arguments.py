@@ -13,15 +13,16 @@ import pyarrow as pa
 from darkroom.api.annotations import Count, checks_arguments, options_of
 from darkroom.api.evaluation_options import EvaluationOptions, PolicyRule
 from darkroom.api.options import EngineOptions, ReadingOptions, RowOptions
+from darkroom.api.run_prompts import run_prompts
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import from_anywhere
 from darkroom.domain.setting_values import as_builtin
 from darkroom.domain.settings import SETTINGS, ModelRef
 from darkroom.domain.source_code import is_function_name
 from darkroom.prompts.dataset import PromptDataset, PromptScan, with_rows
-from darkroom.prompts.formats import open_as
+from darkroom.prompts.formats import check_reading, open_as
 from darkroom.prompts.opening import mixed_prompts, open_prompts, template_prompts
-from darkroom.prompts.reading import Reading
+from darkroom.prompts.reading import RUN, Reading
 from darkroom.prompts.selection import Selection
 from darkroom.prompts.standard_input import STANDARD_INPUT, kept_input
 from darkroom.runs.commands import presets
@@ -44,6 +45,7 @@ class Prompts:
     dataset: PromptDataset
     settings: Mapping[str, object] = field(default_factory=dict)  # of the command that would name it again
     grow: bool = False  # whether a run of some of these rows is grown by the others
+    pictures: str = ""  # where names of rows' pictures begin; empty: in the folder of the prompts
     kept: Path | None = None  # the file of what can be read once, which a run keeps
 
     def info(self, scan: PromptScan) -> PromptsInfo:
@@ -148,6 +150,10 @@ def files(
                 "and allow_remote, and put what comes from standard input or the web into a file"
             )
         said_of_format = read_as.said | ({"wildcards": from_anywhere(read_as.wildcards)} if read_as.wildcards else {})
+        if read_as.format == RUN:
+            check_reading(read_as)
+            dataset, place = run_prompts(uris[0], on_invalid, endpoint_url, columns)
+            return Prompts("file", uris[0], dataset, settings | said_of_format, pictures=place)
         dataset = open_as(uris[0], read_as, on_invalid, endpoint_url, columns)
         return Prompts("file", uris[0], dataset, settings | said_of_format)
     said: dict[str, Any] = {"on_invalid": on_invalid, "endpoint_url": endpoint_url, "columns": given}
@@ -159,7 +165,7 @@ def files(
 @checks_arguments
 def from_files(
     uri: str | PathLike[str],
-    format: Literal["auto", "a1111", "openai_batch", "images"] = "auto",
+    format: Literal["auto", "a1111", "openai_batch", "images", "run"] = "auto",
     *,
     wildcards: str | PathLike[str] | None = None,
     num_draws: Count = 1,
@@ -172,7 +178,8 @@ def from_files(
     """Prompts of files in another tool's format, for `generate`, `sweep`, `plan` and `select`.
 
     format: "a1111" (lines with flags of AUTOMATIC1111's script, {a|b} and __wildcards__), "openai_batch" (requests of
-        OpenAI's Batch API), "images" (image files, by the settings in them); "auto": as `generate` reads files.
+        OpenAI's Batch API), "images" (image files, by the settings in them), "run" (a run, or run#cell_id: its images are
+        the pictures that others are made from); "auto": as `generate` reads files.
     columns: {"scheduler": None} leaves the images' own schedulers unread.
 
         darkroom.generate(darkroom.from_files("photos/", "images"), model="sdxl")

@@ -76,7 +76,8 @@ class ReadingOptions:
         AUTO,
         choices=FORMATS,
         help="By their endings (auto), as lines with flags of AUTOMATIC1111's script and choices in braces (a1111), as "
-        "requests of OpenAI's Batch API (openai_batch), or as images, by the settings in them.",
+        "requests of OpenAI's Batch API (openai_batch), as images, by the settings in them, or as a run (run, or "
+        "run#cell_id), whose images are the pictures of this one's.",
     )
     wildcards: str | None = option(
         None, is_place=True, help="Folder of lists for __name__ in lines of a1111: .txt, .yaml or .json; null: none."

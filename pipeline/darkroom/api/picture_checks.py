@@ -54,7 +54,7 @@ def picture_place(request: "Request", cells: Sequence[CheckedCell], scan: Prompt
         return None
     given, prompts = request.sampling.get("images_uri"), request.prompts.settings
     endpoint = prompts.get("endpoint_url") or request.output.endpoint_url
-    uri = _checked_uri(str(given)) if given else _folder_of(prompts.get("uri", "."))
+    uri = _checked_uri(str(given)) if given else request.prompts.pictures or _folder_of(prompts.get("uri", "."))
     return NamedPlace(uri, None if endpoint is None else str(endpoint))
 
 

@@ -6,7 +6,7 @@ prompts: a model is to be near the world, and not near certain pictures of it.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -19,14 +19,12 @@ from darkroom.domain.identity import Shard, digest
 from darkroom.domain.records import OK, Record
 from darkroom.evaluation.reference import NUM_IMAGES, Block, ImageFile, Images, Reference
 from darkroom.runs import manifest
-from darkroom.runs.cells import CellInfo, axes
 from darkroom.runs.commands import on_run
 from darkroom.runs.encoding import encode
 from darkroom.runs.features import get_features
 from darkroom.runs.images import with_bytes
 from darkroom.runs.manifest import to_records
-from darkroom.runs.opening import open_whole
-from darkroom.runs.run import RunInfo
+from darkroom.runs.opening import chosen_cell, open_whole
 from darkroom.storage.input_files import reason_of
 from darkroom.storage.store import Store, StoreError
 
@@ -34,38 +32,16 @@ DEMO = "demo"
 # Eight times the dimensions of the embedded CLIP, so that their covariance has full rank, and drawn in a few seconds.
 NUM_DRAWINGS = 512
 SEED = 11
-_CELLS_SHOWN = 4
 
 
 def run_reference(name: str, store: Store, cell_id: str | None) -> Reference:
     """The run at a store; `cell_id` may be None where it has one cell. Raises DarkroomError where none is chosen."""
     with _reading(name):
-        run, cells = open_whole(store)
-        committed = list(manifest.committed(store))
-    chosen = _chosen(name, run, cells, cell_id)
-    shards = [shard for shard in committed if shard.cell_id == chosen]
+        chosen = chosen_cell(name, *open_whole(store), cell_id)
+        shards = list(manifest.committed(store, chosen))
     if not shards:
         raise DarkroomError(f"reference {name}: cell {chosen} has no committed images yet; render it first")
     return Reference(name, "run", None, Images(partial(_run_blocks, name, store, shards)))
-
-
-def _chosen(name: str, run: RunInfo, cells: dict[str, CellInfo], cell_id: str | None) -> str:
-    if cell_id is None and len(cells) == 1:
-        return next(iter(cells))
-    if cell_id in cells:
-        return cell_id
-    place = name if cell_id is None else name.removesuffix(f"#{cell_id}")
-    problem = f"the run has {len(cells)} cells" if cell_id is None else f"the run has no cell {cell_id}"
-    differing = axes(cells.values(), run)
-    told = [
-        f"{each} ({_settings(info.settings_in(run), differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]
-    ]
-    more = [f"{len(cells) - _CELLS_SHOWN} more"] if len(cells) > _CELLS_SHOWN else []
-    raise DarkroomError(f"reference {name}: {problem}; write {place}#<cell_id> with one of {', '.join(told + more)}")
-
-
-def _settings(settings: Mapping[str, object], differing: Iterable[str]) -> str:
-    return ", ".join(f"{name}={settings[name]}" for name in differing) or "its only cell"
 
 
 def _run_blocks(name: str, store: Store, shards: Sequence[Shard]) -> Iterator[Block]:

@@ -27,7 +27,7 @@ def open_as(
     columns: Mapping[str, str | None] | None = None,
 ) -> PromptDataset:
     """Prompts of a file, a folder, a glob or an s3:// address in a format that no ending tells."""
-    _check(reading)
+    check_reading(reading)
     if not uri:
         raise DarkroomError("prompts.uri is not set; give a file, a folder, a glob or an s3:// address")
     place, mapping = locate(uri, endpoint_url, "prompts.uri", "prompts.endpoint_url"), column_mapping(columns or {})
@@ -39,7 +39,7 @@ def open_as(
     return SourceDataset(uri, [make(file) for file in files], on_invalid, mapping, warnings=(*told, *_told(reading)))
 
 
-def _check(reading: Reading) -> None:
+def check_reading(reading: Reading) -> None:
     """Raises DarkroomError for what does nothing with this format."""
     others = [name for name in reading.said if name != "format"]
     if others and reading.format != A1111_LINES:

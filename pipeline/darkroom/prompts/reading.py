@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-AUTO, A1111_LINES, OPENAI_BATCH, IMAGES = "auto", "a1111", "openai_batch", "images"
+AUTO, A1111_LINES, OPENAI_BATCH, IMAGES, RUN = "auto", "a1111", "openai_batch", "images", "run"
 SLOT_NUMBERS = frozenset(("weight", "from", "to", "step", "uniform", "digits"))  # keys of a slot that hold numbers
-FORMATS = (AUTO, A1111_LINES, OPENAI_BATCH, IMAGES)
+FORMATS = (AUTO, A1111_LINES, OPENAI_BATCH, IMAGES, RUN)
 
 
 @dataclass(frozen=True)

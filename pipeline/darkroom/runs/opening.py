@@ -4,7 +4,7 @@ A shard's name is a digest of its cell, its prompts and its rows, so a listing t
 run.json. What no name says, every manifest carries, and one of them is asked.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, planned_shard
 from darkroom.runs import manifest
-from darkroom.runs.cells import CellInfo, add_cells, cell_ids, nearest_difference, read_cells
+from darkroom.runs.cells import CellInfo, add_cells, axes, cell_ids, nearest_difference, read_cells
 from darkroom.runs.files import CELLS_PREFIX, RUN_KEY, cell_key, manifest_key
 from darkroom.runs.run import (
     FINGERPRINT,
@@ -27,6 +27,7 @@ from darkroom.runs.run import (
 from darkroom.storage.store import Store
 
 _LATER = ("provenance", "own_columns")  # fields of OutputInfo by which the files of older runs are others
+_CELLS_SHOWN = 4
 OlderCells = Mapping[str, Collection[Cell]]  # cell_id -> what an older version could make of the same words
 
 
@@ -48,6 +49,29 @@ def open_whole(store: Store) -> tuple[RunInfo, dict[str, CellInfo]]:
     cells = read_cells(store)  # after the shards: a sweep writes a cell before its first shard
     _check_known(store, named, cells)
     return run, cells
+
+
+def chosen_cell(name: str, run: RunInfo, cells: Mapping[str, CellInfo], cell_id: str | None) -> str:
+    """The cell that a user means by a run's `name`, such as `run#cell_id`; None: the only one.
+
+    Raises DarkroomError that names cells where there is none, or several.
+    """
+    if cell_id is None and len(cells) == 1:
+        return next(iter(cells))
+    if cell_id in cells:
+        return cell_id
+    place = name if cell_id is None else name.removesuffix(f"#{cell_id}")
+    problem = f"the run has {len(cells)} cells" if cell_id is None else f"the run has no cell {cell_id}"
+    differing = axes(cells.values(), run)
+    told = [
+        f"{each} ({_said(info.settings_in(run), differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]
+    ]
+    more = [f"{len(cells) - _CELLS_SHOWN} more"] if len(cells) > _CELLS_SHOWN else []
+    raise DarkroomError(f"{problem}; write {place}#<cell_id> with one of {', '.join(told + more)}")
+
+
+def _said(settings: Mapping[str, object], differing: Iterable[str]) -> str:
+    return ", ".join(f"{name}={settings[name]}" for name in differing) or "its only cell"
 
 
 def claim(

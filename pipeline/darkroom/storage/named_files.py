@@ -1,5 +1,5 @@
 """Files that rows of prompts name, read whole: by a path from one place, or by an address of their own; files in a tar
-as `shard.tar#name`.
+as `shard.tar#name`; those that are to have certain bytes as `name#sha256=<64 hexadecimal digits>`.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _HELD = "sha256:"  # before the digest of a file that a row holds itself
 _KEPT = "inputs/"  # where a run keeps it
 _MEMBER = ".tar#"  # between the name of a tar and that of a file in it
+_PINNED = "#sha256="  # between a name and the digest of the bytes that it is to have
 _MOST_TAR_BYTES = 2**31
 _ONE_TAR = threading.Lock()
 
@@ -44,6 +45,11 @@ class Unreadable(Exception):
 def held_name(data: bytes) -> str:
     """Of a file that a row holds itself: equal for equal bytes."""
     return f"{_HELD}{hashlib.sha256(data).hexdigest()}"
+
+
+def pinned_name(name: str, sha256: str) -> str:
+    """Of a file of these bytes alone."""
+    return f"{name}{_PINNED}{sha256}"
 
 
 def keep(store: Store, name: str, data: bytes) -> None:
@@ -81,6 +87,15 @@ class NamedPlace:
 
     def read(self, name: str, most_bytes: int) -> bytes:
         """Raises Unreadable for what is not there or too large, and StoreError where the store itself fails."""
+        file, is_pinned, sha256 = name.rpartition(_PINNED)
+        if not is_pinned:
+            return self._read(name, most_bytes)
+        data = self._read(file, most_bytes)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Unreadable("its bytes are others than that by now; bring them back")
+        return data
+
+    def _read(self, name: str, most_bytes: int) -> bytes:
         if name.startswith(_HELD):
             return self._of_run(name.removeprefix(_HELD))
         before, is_member, member = name.partition(_MEMBER)
