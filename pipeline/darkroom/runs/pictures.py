@@ -106,7 +106,7 @@ def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
     allowed = SETTINGS["height"].allowed
     if allowed and height in allowed and width in allowed:
         return replace(sampling, height=height, width=width)
-    with _named(sampling, sampling.pictures[0]):
+    with _named(sampling, next(iter(found.pixels))):
         raise Unreadable(
             f"it has {_said(found.size)} pixels, and images from {allowed}; give image_resize=scale or crop"
         )
@@ -115,7 +115,7 @@ def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
 def fitted(found: Decoded, sampling: Sampling) -> Decoded:
     """In that size, by `image_resize`. Raises Unreadable where it has another shape."""
     size = sampling.height, sampling.width
-    with _named(sampling, sampling.pictures[0]):
+    with _named(sampling, next(iter(found.pixels))):
         if sampling.image_resize == RESIZE_NONE:
             return _cut(found, size)
         if sampling.image_resize == RESIZE_SCALE and not _have_one_shape(found.size, size):
