@@ -1,8 +1,8 @@
-"""Images that a ControlNet shapes, by tiny models of real classes: as diffusers makes them, each alone, and as asked."""
+"""Images that a ControlNet shapes, by tiny models of real classes: as diffusers makes them, and each alone."""
 
 import inspect
 import json
-from collections.abc import Iterator
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,10 @@ def controlnets(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Mod
 
 
 @pytest.fixture(scope="module", params=["sd", "sdxl"])
-def loaded(request: pytest.FixtureRequest, models: Models, controlnets: Models) -> Iterator[tuple[RendererSpec, Any]]:
+def loaded(request: pytest.FixtureRequest, models: Models, controlnets: Models) -> tuple[RendererSpec, Any]:
     ref = ModelRef(str(models[request.param]), controlnet=str(controlnets[request.param]))
     spec = RendererSpec(inspect_model(ref, "cpu"), "cpu", 3)
-    yield spec, load_renderer(spec)
+    return spec, load_renderer(spec)
 
 
 def request(place: int, names: tuple[str, ...] = TASKS[0], **settings: Any) -> ImageRequest:
@@ -53,6 +53,7 @@ def request(place: int, names: tuple[str, ...] = TASKS[0], **settings: Any) -> I
     return ImageRequest(f"{place}", ("a red circle", "two", "")[place % 3], place, sampling, pictures=pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", TASKS, ids=["from noise", "from a picture", "in a mask"])
 def test_images_stand_alone_and_what_shapes_them_acts(loaded: tuple[RendererSpec, Renderer], names) -> None:
     renderer = loaded[1]
@@ -72,6 +73,7 @@ def test_images_stand_alone_and_what_shapes_them_acts(loaded: tuple[RendererSpec
     assert not any(np.array_equal(made(renderer, [each])[0], together[0]) for each in changed)
 
 
+@pytest.mark.slow
 def test_images_are_those_of_diffusers_own_calls(loaded: tuple[RendererSpec, Any]) -> None:
     """Of one image, loaded and called as its documentation has it."""
     spec, renderer = loaded
@@ -97,6 +99,7 @@ def test_images_are_those_of_diffusers_own_calls(loaded: tuple[RendererSpec, Any
         assert largest_difference([ours], [theirs]) <= CLOSE, kind
 
 
+@pytest.mark.slow
 def test_without_a_control_picture_or_at_no_strength_it_is_the_model_alone(
     loaded: tuple[RendererSpec, Renderer], models: Models
 ) -> None:
@@ -111,6 +114,7 @@ def test_without_a_control_picture_or_at_no_strength_it_is_the_model_alone(
     assert plain.batch_key(True) != row.batch_key(True) == request(1).batch_key(True)
 
 
+@pytest.mark.slow
 def test_promises_hold_of_a_controlnet(loaded: tuple[RendererSpec, Renderer]) -> None:
     found = {check.promise: check for check in self_test(loaded[1], loaded[0].model, SAMPLING)}
     assert not [check for check in found.values() if check.error]
@@ -128,12 +132,32 @@ def test_it_is_part_of_the_model(models: Models, controlnets: Models, tmp_path: 
     assert again == found != inspect_model(ModelRef(str(models["sd"])), "cpu").identity
 
 
+def test_one_of_the_hub_is_found_in_its_cache(
+    models: Models, controlnets: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "hub" / "models--someone--edges" / "snapshots" / ("0" * 40)
+    shutil.copytree(controlnets["sd"], snapshot)
+    (snapshot / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"another variant")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    [found] = inspect_model(ModelRef(str(models["sd"]), controlnet="someone/edges"), "cpu").parts
+    [here] = inspect_model(ModelRef(str(models["sd"]), controlnet=str(controlnets["sd"])), "cpu").parts
+    assert (found.part.name, found.part.revision) == ("edges", here.part.revision)
+
+
 @pytest.mark.parametrize(
     ("model", "change", "words"),
     [
         ("sdxl", {}, "is for another model: its cross_attention_dim is 32, and that of .* is 64; give one"),
         ("sd3", {}, "is a StableDiffusion3Pipeline, and takes none; use a model of one of StableDiffusionPipeline, "),
         ("sd", {"_class_name": "ControlNetUnionModel"}, "is a ControlNetUnionModel; give a ControlNetModel"),
+        (
+            "sd",
+            {"conditioning_embedding_out_channels": [8, 8, 8]},
+            "its number of pixels a latent pixel is 4, and that",
+        ),
         ("sd", None, "no config.json there; give the folder of a ControlNet, or of a model that has one, or a hub id"),
     ],
 )

@@ -16,6 +16,7 @@ from darkroom.domain.adapters import CONTROLNET, GGUF, INVERSIONS, VAE, Inversio
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.settings import FLOAT8, NONE, ModelRef
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.model_facts import vae_scale
 from darkroom.rendering.model_files import components_of
 from darkroom.rendering.families import FAMILIES, family_of
 from darkroom.rendering.part_files import CONFIG, NETWORKS, PartFile, digested, weights_file
@@ -34,6 +35,8 @@ _OF_UNET = (
     "addition_embed_type",
     "projection_class_embeddings_input_dim",
 )
+_STAGES, _USUAL_STAGES = "conditioning_embedding_out_channels", (16, 32, 96, 256)  # each but the first halves sides
+_SCALE = "number of pixels a latent pixel"
 _CONTROLNET_CLASS = "ControlNetModel"
 _BYTES = "U8"  # by safetensors' name
 
@@ -71,7 +74,9 @@ def _config(folder: Path, label: str, kind: str = VAE) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / CONFIG).read_bytes()))
     except (OSError, ValueError) as error:
-        raise DarkroomError(f"{label}: {CONFIG} of its {NETWORKS[kind]} cannot be read ({error}); copy it anew") from None
+        raise DarkroomError(
+            f"{label}: {CONFIG} of its {NETWORKS[kind]} cannot be read ({error}); copy it anew"
+        ) from None
 
 
 def controlnet_file(ref: ModelRef, class_name: str, model: Path) -> PartFile:
@@ -90,11 +95,13 @@ def controlnet_file(ref: ModelRef, class_name: str, model: Path) -> PartFile:
     theirs, unet = _config(folder, label, CONTROLNET), _config(model / "unet", f"model.repo_id={ref.repo_id}")
     if theirs.get("_class_name") != _CONTROLNET_CLASS:
         raise DarkroomError(f"{label} is a {theirs.get('_class_name')}; give a {_CONTROLNET_CLASS}")
-    for key in _OF_UNET:
-        if theirs.get(key) != unet.get(key):
+    wanted = {key: unet.get(key) for key in _OF_UNET} | {"conditioning_channels": 3, _SCALE: vae_scale(model)}
+    found = {"conditioning_channels": 3} | theirs | {_SCALE: 2 ** (len(theirs.get(_STAGES, _USUAL_STAGES)) - 1)}
+    for key, value in wanted.items():
+        if found.get(key) != value:
             raise DarkroomError(
-                f"{label} is for another model: its {key} is {theirs.get(key)}, and that of {ref.repo_id} is "
-                f"{unet.get(key)}; give one that was made for this model"
+                f"{label} is for another model: its {key} is {found.get(key)}, and that of {ref.repo_id} is {value}; "
+                "give one that was made for this model"
             )
     place = Path(path).expanduser()
     return digested(CONTROLNET, place.resolve().name if place.exists() else path.rstrip("/").split("/")[-1], path)

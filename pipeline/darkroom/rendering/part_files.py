@@ -205,7 +205,7 @@ def _one_of(names: Iterable[str], label: str) -> str:
 def _network_weights(place: Path, path: str, label: str, kind: str) -> Path:
     """Of a network's folder, or of that in a model's folder; a ControlNet may be one of the hub."""
     if kind == CONTROLNET and not place.exists() and path.count("/") == 1 and not path.startswith((".", "/", "~")):
-        return _snapshot(path, label, [CONFIG, _NETWORK]) / _NETWORK
+        return _in_folder(_snapshot(path, label, [CONFIG, _NETWORK]), label)
     folder = place / kind if (place / INDEX).is_file() else place
     _check_network((CONFIG,) if (folder / CONFIG).is_file() else (), label, kind)
     return _in_folder(folder, label)
