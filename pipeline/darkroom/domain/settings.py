@@ -530,9 +530,9 @@ class Sampling:
         neutral=RESIZE_NONE,
         row=True,
         choices=(RESIZE_NONE, RESIZE_SCALE, RESIZE_CROP),
-        help="What size an image is made in that has a picture (image, or else control_image). none: the picture's own, cut at its edges to what the "
-        "model can make; scale: height and width, which must have the picture's proportions; crop: height and width, "
-        "of the picture's middle.",
+        help="What size an image is made in that has a picture (image, or else control_image). none: the "
+        "picture's own, cut at its edges to what the model can make; scale: height and width, which must have the "
+        "picture's proportions; crop: height and width, of the picture's middle.",
     )
     images_uri: str | None = setting(
         None,

@@ -1,5 +1,5 @@
-"""Other VAEs, ControlNets, textual inversions and quantized denoisers: checked against the model by their small files and headers,
-and loaded.
+"""Other VAEs, ControlNets, textual inversions and quantized denoisers: checked against the model by their small files
+and headers, and loaded.
 
 A denoiser is a GGUF file, of quantized weights in the place of the model's own.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -15,10 +15,10 @@ from typing import Any
 from darkroom.domain.adapters import CONTROLNET, GGUF, INVERSIONS, VAE, InversionRef
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.settings import FLOAT8, NONE, ModelRef
+from darkroom.rendering.families import FAMILIES, family_of
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_facts import vae_scale
 from darkroom.rendering.model_files import components_of
-from darkroom.rendering.families import FAMILIES, family_of
 from darkroom.rendering.part_files import CONFIG, NETWORKS, PartFile, digested, weights_file
 from darkroom.rendering.stored_tensors import StoredTensor, header
 

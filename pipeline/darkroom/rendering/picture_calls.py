@@ -42,7 +42,8 @@ class PicturePipelines:
 
 
 def _sharing(pipe: Any, kind: Any, others: Mapping[str, Any]) -> Any:
-    """A pipeline of another class of the same parts, and of those of `others` that it takes. `from_pipe` would cast all of them to one dtype."""
+    """A pipeline of another class of the same parts, and of those of `others` that it takes. `from_pipe` would cast all
+    of them to one dtype."""
     expected, options = kind._get_signature_keys(kind)
     parts = {name: part for name, part in {**pipe.components, **others}.items() if name in expected}
     given = {name: value for name, value in pipe.config.items() if name in options and name not in parts}
