@@ -1,7 +1,7 @@
 """Drills on Ray: workers, nodes and the head are killed under a job whose uploads are slow, and a polite kill.
 
-They run in S3, as a cluster's jobs do; the proxy in front of it delays every answer, so that each kill finds work under
-way.
+They run in S3, as a cluster's jobs do; the proxy in front of it delays every answer until the last kill, so that each
+finds work under way.
 """
 
 import os
@@ -58,6 +58,7 @@ def workers_killed(expected: Whole, here: Place, proxy: FaultyProxy, times: int 
         for worker in workers_of(job)[:1]:
             worker.kill()
             killed += 1
+    proxy.storm((), 0.0)
     return account(here.store, expected, killed, ended(job, 0))
 
 
@@ -71,6 +72,7 @@ def worker_stalled(expected: Whole, here: Place, proxy: FaultyProxy) -> Tally:
     wait_for(lambda: job.returncode is not None or "has not answered" in job.said, 300)
     if is_alive(stalled):
         stalled.resume()
+    proxy.storm((), 0.0)
     said = ended(job, 0)
     assert "1 worker(s) were lost and replaced" in said
     return account(here.store, expected, 1, said)
@@ -83,6 +85,7 @@ def driver_killed(expected: Whole, here: Place, proxy: FaultyProxy) -> Tally:
     further(job, here, 0)
     job.send_signal(signal.SIGKILL)
     ended(job, -signal.SIGKILL)
+    proxy.storm((), 0.0)
     return account(here.store, expected, 1, here.finish())
 
 
@@ -95,6 +98,7 @@ def nodes_killed(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Clust
         further(job, here, number)
         nodes.remove_node(node, allow_graceful=False)
         nodes.add_node(num_cpus=1)
+    proxy.storm((), 0.0)
     return account(here.store, expected, len(old), ended(job, 0))
 
 
@@ -108,6 +112,7 @@ def node_preempted(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Clu
     nodes.add_node(num_cpus=1)
     further(job, here, num_committed(here))
     nodes.remove_node(leaving, allow_graceful=False)
+    proxy.storm((), 0.0)
     return account(here.store, expected, 1, ended(job, 0))
 
 
@@ -129,6 +134,7 @@ def head_killed(expected: Whole, here: Place, proxy: FaultyProxy, nodes: "Cluste
     further(job, here, 0)
     nodes.remove_node(nodes.head_node, allow_graceful=False)
     said = ended(job, 1)
+    proxy.storm((), 0.0)
     return account(here.store, expected, 1, said + here.finish())
 
 
@@ -143,6 +149,7 @@ def terminated(expected: Whole, here: Place, proxy: FaultyProxy) -> Tally:
     said = ended(job, 130)
     wait_for(lambda: not any(map(is_alive, own)))
     assert time.monotonic() - started < GRACE_S
+    proxy.storm((), 0.0)
     return account(here.store, expected, 1, said + here.finish())
 
 

@@ -133,21 +133,13 @@ def test_spoiled_bytes_are_no_error() -> None:
     use_compiled(b"spoiled")
 
 
-# The smallest UNet with deep layers, and the smallest VAE: compiling them takes most of a test.
+# The smallest UNet with deep layers, and the smallest VAE.
 _SMALL_UNET = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",), "block_out_channels": (8,)}
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return {"small": tiny_sd(tmp_path_factory.mktemp("small") / "model", vae_blocks=1, **_SMALL_UNET)}
-
-
-@pytest.mark.slow
-def test_a_compiled_model_renders_the_same_picture(small: Models) -> None:
-    sampling = replace(SAMPLING, height=8, width=8)
-    eager, compiled = load(small, "small", 2), load(small, "small", 2, compile=True)
-    assert (eager.info.compiled, compiled.info.compiled) == (False, True)
-    assert largest_difference(pixels(eager, sampling, 1), pixels(compiled, sampling, 1)) <= 2
 
 
 @pytest.mark.slow

@@ -463,6 +463,27 @@ class Sampling:
         high=10,
         help="Factor of the weights of all LoRAs that an image is made with, so that their proportions stay.",
     )
+    num_frames: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        argument=True,
+        row=True,
+        low=1,
+        high=10_000,
+        label="Frames",
+        help="Frames of a video; null: as many as the model was made for, and of a model of images none.",
+    )
+    fps: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        row=True,
+        low=1,
+        high=240,
+        label="FPS",
+        help="Frames a second of a video; LTX is told it as frame_rate. null: what the model was made for.",
+    )
     image: str = setting(
         "",
         neutral="",
@@ -562,6 +583,11 @@ class Sampling:
         return tuple(name for name in PICTURES if getattr(self, name))
 
     @property
+    def is_video(self) -> bool:
+        """Whether it makes videos, and else images."""
+        return self.num_frames is not None
+
+    @property
     def is_guided(self) -> bool:
         """Whether the model sees every image twice, with its prompt and without."""
         return self.guidance_scale > 1
@@ -624,6 +650,7 @@ LOSSY_OF_MODEL = tuple(each for each in settings_of(ModelRef) if each.lossy and 
 LOSSY_PARTS = tuple(each.name for each in PARTS if each.lossy)  # kinds of its parts
 # How a model is held in memory: no part of its identity, since images stay as they are up to the order of sums.
 EXECUTION = tuple(each for each in settings_of(ModelRef) if not each.of_image)
+OF_VIDEOS = ("num_frames", "fps")  # None: of a model that makes images
 # Of settings that every image has, what they say where its renderer takes no such setting.
 UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
 # Arguments that say something of an image with a picture of this name alone.
