@@ -95,7 +95,7 @@ def _entropies_without(
     for block in row_blocks(len(alone), features.shape[1]):
         squares = np.square(features[alone[block]] / lengths[alone[block], None] @ vectors)
         gains[numbers[block]] = entropy_gains(values, squares, 1 / count)
-    for number in np.flatnonzero(~singles):
+    for number in np.flatnonzero(~singles).tolist():
         rows = groups[number]
         unit = features[rows] / lengths[rows, None] @ vectors
         gains[number] = entropy_gain_of_group(values, unit, 1 / count)
