@@ -32,6 +32,7 @@ drill: env  ## faults injected into whole runs, each many times, and a table of 
 load: env  ## speed and memory with the painter, and a table: a million images, a hundred million prompts, 100,000 shards; two hours
 	$(BIN)/python -m tests.load
 	$(BIN)/python -m tests.load.metadata
+	$(BIN)/python -m tests.load.evaluating
 
 coverage: env  ## how often intervals hold the truth, and how often equal cells are told apart: two tables; an hour
 	$(BIN)/python -m tests.coverage

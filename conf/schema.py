@@ -43,6 +43,7 @@ ON_END_HELP = (
     "What is told of the job's end, however it ends, as JSON: a command, an http(s):// address, or env:NAME for what "
     "that environment variable holds."
 )
+WORDS_HELP = "A file of words that are looked for in prompts, one a line."
 LOG_HELP = "How progress is said: auto is a bar on a terminal and lines elsewhere; json is one JSON object a line."
 
 
@@ -74,7 +75,7 @@ class PlanConfig(GenerateConfig):
         help="The page (.html) that says what prompts are like: lengths, repeats, balance, languages; true: "
         "prompts_report.html.",
     )
-    words: str | None = key(None, is_place=True, help="A file of words that are looked for in prompts, one a line.")
+    words: str | None = key(None, is_place=True, help=WORDS_HELP)
 
 
 @dataclass
@@ -180,6 +181,7 @@ class ReportConfig(RunConfig):
     output: PlaceConfig = key(PlaceConfig, help="Where the page goes.")
     num_prompts: int = key(24, **COUNTS, help="Prompts that are shown in every cell, at most.")
     grid: GridImageConfig = key(GridImageConfig, help="Of grid.png, all of a sweep's cells in one labelled picture.")
+    words: str | None = key(None, is_place=True, help=WORDS_HELP)
 
 
 @dataclass
@@ -287,7 +289,7 @@ class SubmitConfig:
 
     to: Any = key(help="Which cluster does it.")
     job: word_of("job", SUBMITTED) = key(help="The job; its own words are given beside these.")  # type: ignore[valid-type]
-    words: list[str] = key(list, help="The job's own words: all others of this command, not given as a key.")
+    job_words: list[str] = key(list, help="The job's own words: all others of this command, not given as a key.")
     shared: list[str] = key(
         list, help="Absolute folders that every machine of the cluster sees as this one does, such as [/mnt/data]."
     )
@@ -377,7 +379,7 @@ JOBS = {
 
 
 # Jobs that do another: a word that is none of their own goes to this key.
-WORDS_OF_ANOTHER = {"submit": "words"}
+WORDS_OF_ANOTHER = {"submit": "job_words"}
 
 
 # Groups of which a job has other keys than the rest.

@@ -6,6 +6,7 @@ python infra/families.py sana hidream  # these alone; the rows of others stay
 
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.rendering.every_family import MODELS, NEEDS, SIDES  # noqa: E402
 
 PAGE = ROOT / "infra" / "docs" / "families.md"
 BATCH_SIZE = 4
+NUM_FRAMES = 9  # of videos
 HEAD = """# Families
 
 What `darkroom prove` says of a tiny model of each family: the pipeline's real class and the real architecture of each
@@ -56,7 +58,10 @@ def row(name: str, folder: Path) -> str:
     model, side = inspect_model(ModelRef(str(MODELS[name](folder / name))), "cpu"), SIDES.get(name, 32)
     guidance = 0.0 if model.family.guidance is Guidance.NONE else 3.0
     renderer = load_renderer(RendererSpec(model, "cpu", BATCH_SIZE))
-    checks = self_test(renderer, model, Sampling("default", guidance, 2, side, side))
+    sampling = Sampling("default", guidance, 2, side, side)
+    if model.family.frames_unit:
+        sampling = replace(sampling, num_frames=NUM_FRAMES, fps=model.family.fps)
+    checks = self_test(renderer, model, sampling)
     return f"| {model.identity.pipeline_class} | {name} | {' | '.join(map(short, checks))} |\n"
 
 

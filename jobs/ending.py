@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
+from darkroom.api.events import CHECKING, MEASURING
 from darkroom.domain.errors import redacted, type_and_line
 from darkroom.jobs.console import ExitCode, explained
 from darkroom.jobs.hooks import KEY, HookFailed, hook_of
@@ -75,7 +76,8 @@ class Ending:
             warn(f"{KEY}: {self._hook} was not told of the job's end: {redacted(type_and_line(failed))}")
 
     def _outcome(self, error: str | None) -> Outcome:
-        stages = [state for state in self._printer.stages if state.stage == self._printer.stages[0].stage]
+        working = [state for state in self._printer.stages if state.stage not in (CHECKING, MEASURING)]
+        stages = [state for state in working if state.stage == working[0].stage]
         costs = [state.cost for state in self._printer.stages if state.cost is not None]
         return Outcome(
             job=self._job,

@@ -24,12 +24,10 @@ class Printer:
     `as_json`: inside, every line of the standard output is a JSON object: how far a stage is, or a message.
     """
 
-    def __init__(self, as_json: bool = False, price_per_hour: float | None = None) -> None:
-        """`price_per_hour`: a worker's."""
+    def __init__(self, as_json: bool = False) -> None:
         self.place = ""  # of a run that is rendered, once it is claimed
         self.stages: list[State] = []  # those that have ended
         self._as_json = as_json
-        self._price_per_hour = price_per_hour
         self._stdout = sys.stdout
         self._bar: ProgressBar | None = None
 
@@ -63,13 +61,13 @@ class Printer:
                 if event.num_committed:
                     left = event.num_shards - event.num_committed
                     _say(f"{event.num_committed} of {event.num_shards} shards are committed already; {left} are left")
-                self._put_up(event.num_images, "rendering")
             case events.FeaturesStarted():
                 _say(f"{event.num_shards} shards lack features of {', '.join(event.extractors)}")
-                self._put_up(event.num_images, "extracting features")
             case events.RetryStarted():
                 _say(f"{event.num_images} failed records in {event.num_shards} shards")
-                self._put_up(event.num_images, "rendering")
+            case events.StageStarted():
+                self.take_down()
+                self._bar = ProgressBar(event.meter, self._as_json)
             case events.RenderingEnded():
                 self.take_down()
                 _say_rendered(event.rendered)
@@ -87,10 +85,6 @@ class Printer:
                 f"\n{how}: {num_shards} shards were committed by this command, and nothing half done is visible in "
                 f"{self.place}"
             )
-
-    def _put_up(self, num_images: int, verb: str) -> None:
-        self.take_down()
-        self._bar = ProgressBar(num_images, verb, self._as_json, self._price_per_hour)
 
     def take_down(self) -> None:
         """End the stage that is shown."""

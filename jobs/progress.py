@@ -23,16 +23,17 @@ from darkroom.engine.tasks import (
 _FIRST_LINES_EVERY_S, _LATER_LINES_EVERY_S = 10.0, 60.0
 _NUM_FIRST_LINES = 12
 _TICK_S = 1.0
+_VERBS = {"features": "extracting features", "retry": "rendering"}  # of stages
 
 
 class ProgressBar:
     """Shows a stage; up from its making until it is closed."""
 
-    def __init__(self, num_images: int, verb: str, as_json: bool = False, price_per_hour: float | None = None) -> None:
-        """`price_per_hour`: a worker's."""
-        self.verb = verb
+    def __init__(self, meter: Meter, as_json: bool = False) -> None:
+        """`meter`: counts an event before it is told of here."""
+        self.verb = _VERBS.get(meter.stage, meter.stage)
         self._as_json = as_json
-        self._meter = Meter(num_images, verb, price_per_hour)
+        self._meter = meter
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -43,7 +44,7 @@ class ProgressBar:
             console=self._console,
             disable=not self._console.is_terminal or as_json,
         )
-        self._task = self._bar.add_task("loading", total=num_images, rate="-")
+        self._task = self._bar.add_task("loading", total=meter.state().num_images, rate="-")
         self._num_lines, self._last_line, self._said_stall = 0, time.monotonic(), ""
         self._bar.start()
         self._closed = threading.Event()
@@ -68,7 +69,6 @@ class ProgressBar:
         self._bar.stop()
 
     def listen(self, event: Event) -> None:
-        self._meter.add(event)
         match event:
             case WorkerReady(worker, load_s):
                 self._bar.update(self._task, description=self.verb)

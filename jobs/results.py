@@ -294,6 +294,8 @@ def of_images(event: Any) -> None:
             print(f"{image_id} ({place}): {reason}", flush=True)
         case events.ImageDiffers():
             _say_differs(event)
+        case events.Noted(text):
+            print(f"note: {text}", flush=True)
 
 
 def _say_differs(found: events.ImageDiffers) -> None:

@@ -95,7 +95,7 @@ def _rendered(job: str, config: DictConfig) -> ExitCode:
 
 
 def _printer(config: DictConfig) -> printing.Printer:
-    return printing.Printer(config.log.value == "json", config.engine.price_per_hour)
+    return printing.Printer(config.log.value == "json")
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def report(config: DictConfig) -> ExitCode:
 
     run, output = values.run_of(config), config.output
     grid = values.grid_image(config.grid)
-    found = write_report(run, output.uri, output.endpoint_url, config.num_prompts, grid)
+    found = write_report(run, output.uri, output.endpoint_url, config.num_prompts, grid, config.words)
     print(f"report: {found.place}")
     if found.grid:
         print(f"grid:   {found.grid}")

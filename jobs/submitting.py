@@ -58,7 +58,7 @@ def _submission(config: DictConfig, keys: dict[str, Any]) -> Submission:
     """With the job's own words, checked as far as this machine can."""
     job, has_parts = config.job.value, "num_parts" in keys
     usual = ["engine=local"] if has_parts and "engine" in groups(Sources(job)) else []
-    words, asked = plain_words(arguments(job, [*usual, *config.words]))
+    words, asked = plain_words(arguments(job, [*usual, *config.job_words]))
     if "prompts" in asked and asked.output.uri is None:
         raise DarkroomError(
             "output.uri has no value, and a folder of its own choice would lie on one machine of the cluster; give "

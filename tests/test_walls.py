@@ -43,7 +43,8 @@ ONLY_IN = {
     "diffusers": ["pipeline/darkroom/rendering/", "pipeline/darkroom/demo/", "pipeline/darkroom/bench/"],
     "openvino": ["pipeline/darkroom/rendering/openvino_unet.py"],
     "c2pa": ["pipeline/darkroom/runs/signing.py"],
-    "cryptography": ["pipeline/darkroom/runs/signing.py"],
+    "av": ["pipeline/darkroom/runs/videos.py"],
+    "cryptography": ["pipeline/darkroom/runs/signing_keys.py"],
     "rich": ["jobs/"],
     "jinja2": ["pipeline/darkroom/reporting/page.py"],
     "markupsafe": ["pipeline/darkroom/reporting/page.py"],
@@ -201,6 +202,7 @@ IS_OF_FEATURES = (
     "scorer",
     "sharpness",
     "reference",
+    "video_frames",
 )  # names, or how they begin
 
 

@@ -251,7 +251,7 @@ def test_the_card_tells_the_types_of_columns_that_are_empty_at_first(tmp_path: P
         kinds = {each.pop("name"): each for each in features}
         assert kinds["lang"] == {"dtype": "string"}
         assert kinds["size"] == {"dtype": "int64"}
-        assert kinds["created_at"] == {"dtype": "timestamp[us, tz=UTC]" if layout == "parquet" else "string"}
+        assert kinds["created_at"] == {"dtype": "string" if layout == "webdataset" else "timestamp[us, tz=UTC]"}
         assert kinds["meta"] == {
             "struct": [{"name": "a", "dtype": "int64"}, {"name": "b", "list": "string"}],
         }

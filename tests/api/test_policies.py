@@ -13,7 +13,7 @@ from darkroom import DarkroomError
 from darkroom.api.arguments import policy_rules, prompts_of
 from darkroom.api.checking import Request, check
 from darkroom.api.evaluation_options import EvaluationOptions
-from darkroom.api.events import FeaturesStarted, silent
+from darkroom.api.events import FeaturesStarted, Progress, Warned, silent
 from darkroom.api.maintenance import retry
 from darkroom.api.measuring import told_of_choice
 from darkroom.api.options import EngineOptions
@@ -38,7 +38,12 @@ SCORING: Mapping[str, Any] = {"extractors": [SHARPNESS]}
 DROP = {"figure": "score", "above": 40_000, "then": "drop"}
 
 
-def checked(policy: Sequence[Mapping[str, Any]], scoring: Mapping[str, Any] = SCORING, **sampling: Any) -> Policy:
+def checked(
+    policy: Sequence[Mapping[str, Any]],
+    scoring: Mapping[str, Any] = SCORING,
+    progress: Progress = silent,
+    **sampling: Any,
+) -> Policy:
     request = Request(
         prompts_of(["a", "b"]),
         ModelRef(PAINT_REPO_ID),
@@ -46,7 +51,7 @@ def checked(policy: Sequence[Mapping[str, Any]], scoring: Mapping[str, Any] = SC
         scoring=EvaluationOptions(**scoring),
     )
     request = replace(request, sampling={**request.sampling, **sampling})
-    found = check_policy(check(request, "cpu"), None, lambda _: None)
+    found = check_policy(check(request, "cpu"), None, progress)
     assert found is not None
     return found.policy
 
@@ -101,6 +106,23 @@ def test_a_policy_says_itself_as_a_command_does() -> None:
     ]
     assert found == checked(found.entries)
     assert found.named_extractors == [SHARPNESS]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"above": -1, "then": "drop"}, "lies between 0 and 2.5, so that it holds for every image"),
+        ({"below": 2.6, "then": "regenerate"}, "it holds for every image"),
+        ({"above": 2.5, "then": "drop"}, "it holds for none"),
+        ({"below": 0, "then": "drop"}, "it holds for none"),
+        ({"below": 0.5, "then": "drop"}, None),
+    ],
+)
+def test_a_rule_that_chooses_nothing_is_told(entry: Mapping[str, Any], said: str | None) -> None:
+    told: list[object] = []
+    checked([{"figure": "clip_score", **entry}], {"extractors": ["demo_clip"]}, told.append)
+    warned = [event.text for event in told if isinstance(event, Warned)]
+    assert [said in text for text in warned] == [True] if said else not warned
 
 
 def test_a_figure_by_which_images_were_chosen_says_so_and_no_other_does() -> None:

@@ -57,9 +57,18 @@ def test_what_has_none_is_left_as_it_is(address: str) -> None:
     assert redacted(address) == address
 
 
-@pytest.mark.parametrize("token", ["hf_abcdefghijklmnop", "AKIAIOSFODNN7EXAMPLE", "ghp_0123456789abcdefghij"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "hf_abcdefghijklmnop",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_0123456789abcdefghij",
+        "-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----",
+    ],
+)
 def test_tokens_of_known_shapes_are_hidden(token: str) -> None:
     assert token not in redacted(f"model.repo_id={token} is no model")
+    assert "MHcC" not in redacted(token)
 
 
 @pytest.mark.parametrize("kind", [DarkroomError, StoreError])

@@ -20,6 +20,7 @@ from darkroom.prompts.dataset import PromptDataset
 from darkroom.prompts.opening import open_prompts
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage, Renderer, paint_model
 from darkroom.runs import manifest
+from darkroom.runs.layouts import CONTAINERS
 from darkroom.runs.run import OutputInfo, PromptsInfo, RunInfo
 from darkroom.storage.store import Store, StoreSpec, open_store
 
@@ -37,7 +38,7 @@ def run_info(
     scan = prompts.scan(images)
     return RunInfo(
         prompts=PromptsInfo("test", scan.fingerprint, scan.num_rows),
-        output=OutputInfo(layout, image_format, 95),
+        output=OutputInfo(layout, image_format, 95, own_columns=True if layout in CONTAINERS else None),
         seed=0,
         num_images_per_prompt=images,
         shard_size=shard_size,

@@ -13,7 +13,7 @@ from darkroom.evaluation.extractor import Extractor, ExtractorSpec
 from darkroom.evaluation.opening import load_extractor
 from darkroom.rendering.renderer import FatalDeviceError
 from darkroom.runs import manifest
-from darkroom.runs.encoding import CONTENT_TYPES
+from darkroom.runs.encoding import IMAGE_FORMATS
 from darkroom.runs.features import ExtractorInfo, features_key, from_bytes, get_features
 from darkroom.runs.files import manifest_key
 from darkroom.runs.layouts import LAYOUTS
@@ -29,7 +29,7 @@ def extractors() -> list[Extractor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inline_features_are_those_of_the_stored_images(
     tmp_path: Path, layout: str, image_format: str, extractors: list[Extractor]
@@ -185,7 +185,8 @@ class Told:
 
 def test_what_a_scorer_of_rows_answers_is_a_finite_number_for_each_picture() -> None:
     two = [Picture(name, "", np.zeros((8, 8, 3), np.uint8)) for name in "ab"]
-    found = extract(Told({"score": np.inf}, {"score": None}), two)
-    assert found.errors == ("its scores are not finite numbers", "")
+    for wrong in (np.inf, np.nan):
+        found = extract(Told({"score": wrong}, {"score": None}), two)
+        assert found.errors == ("its scores are not finite numbers", "")
     found = extract(Told(), two)
     assert found.errors == ("ValueError: told gave 0 answers for 1 pictures",) * 2

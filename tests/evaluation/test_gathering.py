@@ -1,5 +1,6 @@
 """Large cells: what is streamed equals what is computed at once, and memory stays flat."""
 
+import pickle
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from darkroom.evaluation.gathering import gathered
+from darkroom.evaluation.gathering import Gathering, gathered, part_of
 from darkroom.evaluation.measuring import measured_cell
 from darkroom.evaluation.moments import Gaussian
 from darkroom.evaluation.reference_free import CLIP_CONVENTIONS
@@ -172,3 +173,57 @@ def test_intervals_of_images_held_are_as_wide_as_of_all_prompts(counts: Sequence
         for one in (streamed, at_once)
     ]
     assert 0.85 < widths[0] / widths[1] < 1.35
+
+
+SPAN = 700
+
+
+def in_spans(whole: PairedFeatures, most: int, told: str) -> Gathering:
+    """As workers read them: `told` of no image that is held by then, of those that are, or of those of some spans ago.
+
+    Each part travels as it does to the driver.
+    """
+    found, keys = Gathering(most), []
+    for number, span in enumerate(parts(whole, SPAN)):
+        keys.append(found.keys)
+        known = {"nothing": (), "all": keys[-1], "late": keys[max(0, number - 3)]}[told]
+        found.add(pickle.loads(pickle.dumps(part_of(parts(span), known, most, block=64))))
+    return found
+
+
+@pytest.mark.parametrize("counts", [[3000, 2000, 2000, 10, 2000], [60] * 90, [1] * 4000, [5] * 100])
+def test_sums_and_images_held_are_those_of_a_single_reader_bit_for_bit(counts: Sequence[int]) -> None:
+    whole = of_prompts(counts)
+    one, *others = (in_spans(whole, 1000, told).gathered for told in ("nothing", "all", "late"))
+    assert set(one.held.pairs) == set(gathered(parts(whole), most=1000, block=64).held.pairs)
+    for other in others:
+        assert other.held.pairs == one.held.pairs
+        np.testing.assert_array_equal(other.held.images.features, one.held.images.features)
+        assert other.share_of_prompts == one.share_of_prompts
+        assert (other.totals is None) == (one.totals is None) == (len(whole.pairs) <= 1000)
+        if one.totals and other.totals:
+            assert other.totals.moments.count == len(whole.pairs)
+            np.testing.assert_array_equal(other.totals.moments.mean, one.totals.moments.mean)
+            np.testing.assert_array_equal(other.totals.moments.scatter, one.totals.moments.scatter)
+            assert other.totals.cosines == one.totals.cosines
+
+
+def test_parts_bring_ever_fewer_images_once_it_is_told_which_are_held() -> None:
+    whole, found = of_prompts([1] * 8000), Gathering(1000)
+    brought = []
+    for span in parts(whole, 1000):
+        part = part_of(parts(span), found.keys, 1000, block=64)
+        brought.append(sum(len(each.keys) for each in part.held))
+        found.add(part)
+    assert brought[0] == 1000
+    assert brought[-1] < 250
+
+
+def test_spans_without_an_image_add_nothing() -> None:
+    whole = of_prompts([1] * 300)
+    found = Gathering(100)
+    for part in (whole.taken([]), whole, whole.taken([])):
+        found.add(part_of([part], found.keys, 100, block=64))
+    assert found.gathered.totals.moments.count == 300
+    assert not found.is_empty
+    assert Gathering().is_empty

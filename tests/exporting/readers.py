@@ -1,4 +1,4 @@
-"""Opens exports in the folder that is named, as their users do: with datasets, webdataset and mlcroissant alone.
+"""Opens exports and runs in the folder that is named, as their users do: with datasets, webdataset and mlcroissant.
 
 Run by the Python of an environment that has these; see test_readers.py.
 """
@@ -40,6 +40,18 @@ for layout, extension in (("parquet", "image"), ("webdataset", "png"), ("imagefo
     assert {sample[extension].size for sample in samples} == {(16, 16)}
     assert {str(row["when"]).replace("T", " ")[:19] for row in late} == {"2026-01-01 00:00:17"}  # texts, in JSON
     assert layout != "parquet" or late[0]["when"] == datetime(2026, 1, 1, 0, 0, 17, tzinfo=UTC)
+
+for layout, extension, text in (
+    ("files", "image", "text"), ("webdataset", "png", "txt"), ("parquet", "image", "prompt")
+):  # fmt: skip
+    opened = datasets.load_dataset(str(ROOT / f"run-{layout}"), cache_dir=str(ROOT / "cache" / f"run-{layout}"))
+    samples = list(opened["train"])
+    assert len(samples) == 36, (layout, opened)
+    late = [sample for sample in samples if sample[text].endswith(" 17")]
+    columns = [sample["json"] if layout == "webdataset" else sample for sample in late]
+    assert len(columns) == 2, layout
+    assert all({name: row[name] for name in LAST} == LAST for row in columns), columns
+    assert {sample[extension].size for sample in samples} == {(16, 16)}
 
 tars = sorted(str(path) for path in (ROOT / "webdataset").glob("*.tar"))
 samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))

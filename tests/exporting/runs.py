@@ -11,6 +11,7 @@ import pandas as pd
 
 from darkroom.api.run import Run
 from darkroom.evaluation.figures import Metric
+from darkroom.exporting.shards import LIST
 from tests.reporting.runs import CLIP, cell, evaluate, rendered, score
 
 PROMPTS = [f"a red circle, number {number}" for number in range(18)]
@@ -44,6 +45,8 @@ def _none(path: Path) -> list[dict[str, object]]:
 
 
 def _of_parquet(path: Path) -> list[dict[str, object]]:
+    if path.name == LIST:
+        return _of_list(path)
     table = pd.read_parquet(path)
     return [{**row, "data": row["image"]["bytes"], "file": path.name} for row in table.to_dict("records")]
 
@@ -59,12 +62,12 @@ def _of_tar(path: Path) -> list[dict[str, object]]:
 
 
 def _of_list(path: Path) -> list[dict[str, object]]:
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found = pd.read_parquet(path).to_dict("records")
     assert {row["file_name"] for row in found} == {each.name for each in path.parent.iterdir() if each != path}
     return [{**row, "data": (path.parent / row["file_name"]).read_bytes(), "file": str(path)} for row in found]
 
 
-_READERS = {".parquet": _of_parquet, ".tar": _of_tar, ".jsonl": _of_list}
+_READERS = {".parquet": _of_parquet, ".tar": _of_tar}
 
 
 def check_sums(folder: Path) -> None:

@@ -11,18 +11,21 @@ import pandas as pd
 import pytest
 
 from darkroom.api.run import Run
+from darkroom.exporting.run_folder import write_folder_card
+from darkroom.runs.layouts import LAYOUTS
 from tests.exporting.runs import PROMPTS
 from tests.reporting.runs import cell, rendered
 
 ROOT = Path(__file__).parents[2]
 
 
-def late_columns(folder: Path) -> Run:
+def late_columns(folder: Path, layout: str = "files") -> Run:
     """A run whose own columns are empty in all rows but the last."""
     store, info, cells = rendered(
         folder,
         PROMPTS,
         (cell(guidance_scale=2.0), cell(guidance_scale=5.0)),
+        layout,
         lang=[None] * 17 + ["de"],
         text=[f"own {number}" for number in range(18)],
         tags=[[]] * 17 + [["a", "b"]],
@@ -54,6 +57,9 @@ def test_datasets_webdataset_and_mlcroissant_open_every_layout(tmp_path: Path) -
     for layout in ("parquet", "webdataset", "imagefolder"):
         splits = {"train": 0.7, "validation": 0.3}
         run.export(tmp_path / layout, layout=layout, splits=splits, shard_size=7, license="cc-by-4.0")
+    for layout in LAYOUTS:
+        itself = late_columns(tmp_path / f"run-{layout}", layout)
+        write_folder_card(itself.store, itself.info, itself.cells)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     packages = ("datasets", "webdataset", "mlcroissant", "pillow")

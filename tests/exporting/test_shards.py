@@ -26,7 +26,7 @@ def test_own_columns_whose_names_are_taken_are_kept_under_others() -> None:
     rows = json_rows(form.columns(table(PLAIN)))
     said = {name: rows[0][name] for name in ("text", "source_text", "source_source_text", "source_file_name", "tags")}
     assert said == {
-        "text": "a red circle, number 0", "source_text": "own", "source_source_text": "taken",
+        "text": "a red circle, number 0", "source_text": "taken", "source_source_text": "own",
         "source_file_name": "/w==", "tags": ["a"],
     }  # fmt: skip
     assert "image" not in rows[0]
@@ -54,10 +54,10 @@ def test_texts_that_datasets_takes_for_files_of_a_folder_are_called_otherwise_th
         assert all(found[name].to_pylist() == ["own"] * 2 for name in called[layout])
     assert called["parquet"] == ["source_file_name", *own.column_names[1:]]
     assert called["imagefolder"] == [
-        "file_name_text",
+        "source_file_name_text",
         "mask_file_name_text",
         "x_file_names_text",
-        "source_file_name_text",
+        "file_name_text",
     ]
 
 

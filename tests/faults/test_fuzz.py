@@ -206,4 +206,6 @@ def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded() -> No
     with pytest.raises(DarkroomError, match="20000x8000"):
         decode(bomb)
     with pytest.raises(DarkroomError, match="not readable as an image"):
+        decode(b"RIFF" + bytes(100))
+    with pytest.raises(DarkroomError, match="not readable as a video"):
         decode(b"GIF89a" + bytes(100))

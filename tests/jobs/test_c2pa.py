@@ -184,14 +184,18 @@ def test_an_export_of_several_runs_hands_over_what_there_is(tmp_path: Path) -> N
         assert "- every image of webp was signed as the run stored it, and is encoded anew here" in card
         described = [each["name"] for each in header(card)["dataset_info"]["features"]]  # type: ignore[index]
         assert ("c2pa" in described) == (layout != "imagefolder")
+        assert (b'"images/c2pa"' in files["croissant.json"]) == (layout == "parquet")
 
 
 def test_a_certificate_and_its_key_go_together() -> None:
     with pytest.raises(DarkroomError, match="its private key is missing"):
         run_here("plan", "model=paint", "output.c2pa.certificate=chain.pem")
-    with pytest.raises(DarkroomError, match="holds a key itself") as raised:
-        C2paOptions("chain.pem", "-----BEGIN PRIVATE KEY-----abc")
-    assert "abc" not in str(raised.value)
+    pem = "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----"
+    bare = "MC4CAQAwBQYDK2VwBCIEIabcabcabcabcabcabcabcabcabcabcabcabcabcabcabc"
+    for given in (("chain.pem", pem), (pem, None), (pem, "key.pem"), ("chain.pem", bare), ("chain.pem", f"env:{bare}")):
+        with pytest.raises(DarkroomError, match="holds a key or a certificate itself") as raised:
+            C2paOptions(*given)
+        assert "abc" not in str(raised.value)
     with pytest.raises(DarkroomError, match="does nothing without the certificate"):
         run_here("plan", "model=paint", "output.c2pa.private_key=key.pem")
     with pytest.raises(DarkroomError, match=r"chain\.pem: cannot be read"):

@@ -188,9 +188,9 @@ def test_an_evaluation_is_of_the_shards_that_it_scored_whatever_is_committed_bes
     found, wanted = open_run(str(tmp_path / "run")), check_evaluation(EvaluationOptions(), silent)
     with started(EngineOptions()) as engine:
         extracted = extract_for(found, wanted, engine, silent)
-    for key, data in kept.items():
-        store.put(key, data)
-    assert measure(found, wanted, extracted, "cpu", silent).is_good
+        for key, data in kept.items():
+            store.put(key, data)
+        assert measure(found, wanted, extracted, engine, silent).is_good
     assert figure(tmp_path).num_images == 4
     ((images,),) = [list(found.images.values()) for found in read_evaluations(store)]
     assert images.count == 4

@@ -21,6 +21,7 @@ from darkroom.storage.store import open_store, parse_spec
 from tests.jobs.helpers import run_here
 from tests.rendering.every_family import MODELS, NEEDS, SIDES
 from tests.rendering.tiny_models import tiny_flux
+from tests.rendering.tiny_videos import VIDEOS
 
 ROWS = (  # id, prompt, guidance scale, negative prompt; of two widths of text
     ("a", "a red circle", 3, ""),
@@ -50,15 +51,22 @@ def write_prompts(path: Path, family: Family, backwards: bool) -> None:
 
 
 def pictures(run: Path) -> dict[str, np.ndarray]:
-    """prompt_id -> pixels."""
-    return {image.info["record"].prompt_id: np.asarray(image) for image in darkroom.open_run(str(run)).images()}
+    """prompt_id -> pixels, of a video all frames."""
+    opened = darkroom.open_run(str(run))
+    pairs = ((image.info["record"], image) for image in opened.images())
+    are_videos = opened.info.output.video
+    return {
+        record.prompt_id: opened.frames(record.image_id) if are_videos else np.asarray(image) for record, image in pairs
+    }
 
 
 def as_cases() -> Iterator[Any]:
-    """Every model; variants of another one's code, and the one that takes a minute and a half, are drills."""
+    """Every model; variants of another one's code, those of videos but one, and the one that takes a minute and a half,
+    are drills."""
     for name in sorted(MODELS):
         is_variant = any(name.startswith(f"{other}_") for other in MODELS)
-        yield pytest.param(name, marks=pytest.mark.drill if is_variant or name == "hidream" else ())
+        is_seldom = is_variant or name == "hidream" or (name in VIDEOS and name != "wan")
+        yield pytest.param(name, marks=pytest.mark.drill if is_seldom else ())
 
 
 @pytest.mark.slow
@@ -70,6 +78,8 @@ def test_images_depend_on_neither_shards_nor_order(tiny_model: Folder, tmp_path:
     given = ("model=diffusers", f"model.repo_id={model}", "prompts=file", "engine=local", "engine.device=cpu")
     given = (*given, f"sampling.height={side}", f"sampling.width={side}", "sampling.num_inference_steps=2")
     family, found = inspect_model(ModelRef(str(model)), "cpu").family, []
+    if family.frames_unit:
+        given = (*given, f"sampling.num_frames={family.frames_unit + 1}", "output.video_format=zip")
     for place, (shard_size, backwards) in enumerate(((4, False), (1, True))):
         prompts, run = tmp_path / f"{place}.csv", tmp_path / str(place)
         write_prompts(prompts, family, backwards)

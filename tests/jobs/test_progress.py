@@ -115,8 +115,10 @@ def test_lines_come_by_time_also_where_nothing_is_committed(
 ) -> None:
     monkeypatch.setattr("darkroom.jobs.progress._TICK_S", 0.02)
     monkeypatch.setattr("darkroom.jobs.progress._FIRST_LINES_EVERY_S", 0.1)
-    bar = ProgressBar(80, "rendering", as_json=True)
+    meter = Meter(80, "rendering")
+    bar = ProgressBar(meter, as_json=True)
     began = time.monotonic()
+    meter.add(done())
     bar.listen(done())
     text = ""
     while (text := text + capsys.readouterr().out).count("\n") < 3:

@@ -331,7 +331,7 @@ def test_help_and_configuration_are_of_submit(capsys: pytest.CaptureFixture) -> 
     assert run_job("submit", ["to=slurm", "--help"]) == 0
     assert "to.num_parts=1" in capsys.readouterr().out
     assert run_job("submit", ["to=slurm", "job=sweep", "sampling.seed=${x}", "--cfg", "job"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["words"] == ["sampling.seed=\\${x}"]
+    assert yaml.safe_load(capsys.readouterr().out)["job_words"] == ["sampling.seed=\\${x}"]
 
 
 def test_completion_knows_the_jobs_own_keys() -> None:

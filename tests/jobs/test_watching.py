@@ -166,7 +166,10 @@ def test_a_killed_job_has_counted_what_it_spent_and_the_next_adds_to_it(tmp_path
 def test_features_cost_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run_job("generate", (*SMALL, f"output.uri={tmp_path / 'run'}")) is ExitCode.OK
     measured = ("engine=local", "extractors=[pixels]", "metrics=[pixels.vendi]", "engine.price_per_hour=3600")
-    assert run_job("evaluate", (f"run={tmp_path / 'run'}", *measured)) is ExitCode.OK
+    path = tmp_path / "darkroom.prom"
+    assert run_job("evaluate", (f"run={tmp_path / 'run'}", *measured, f"engine.metrics={path}")) is ExitCode.OK
+    for stage in ("reading records and features", "reading images", "extracting features", "storing features"):
+        assert samples(path)[f"darkroom_stage_seconds_total {stage}"] > 0
     found = spent(open_store(parse_spec(str(tmp_path / "run"))))
     assert found is not None
     assert found.worker_s > 0

@@ -9,7 +9,7 @@ import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.rendering import renderer
 from darkroom.runs.encoding import pixels_digest
-from darkroom.runs.signing import TEST
+from darkroom.runs.signing_keys import TEST
 from darkroom.runs.watermarks import is_found
 from tests.jobs.helpers import run_here
 from tests.runs.pictures import natural

@@ -34,16 +34,18 @@ from tests.load.watching import watch
 from tests.servers import make_bucket, moto_server
 
 IMAGES = 64  # of a shard, which has one prompt
+_START_S = 3.0  # of CPU, about, that any job takes before it reads: the rest grows with the number of shards
 _DIFFERENT = 4096  # manifests on disk; others are links to them
-_HEAD = f"{'what':44} {'shards':>9} {'seconds':>8} {'of CPU':>8} {'MB':>6}"
+_MANY = 10**8 // IMAGES  # shards of a hundred million images
+_HEAD = f"{'what':44} {'shards':>9} {'seconds':>8} {'of CPU':>8} {'MB':>6} {'CPU minutes at 1e8 images':>26}"
 _Cost = tuple[float, float, float]  # seconds, seconds of CPU, most memory in MB
 
 # Parts of jobs, each in a process of its own. `run` is the run, `pa` Arrow.
 _READING = {
     "names of what is committed": "ShardSet(run.info.shard_size, manifest.committed(run.store))",
     "verify's sample": "sample(run.store, 16, 0)",
-    "evaluate's look at what has features": "sum(1 for _ in stored_features(run, ShardSet("
-    "run.info.shard_size, manifest.committed(run.store)), ['0123456789abcdef']))",
+    "evaluate's look at what has features": "sum(1 for _ in stored_features(run.store, "
+    "committed_shards(run.store), {'0123456789abcdef': ()}))",
     "two columns of all records, pandas": "run.table(['status', 'render_s']).to_pandas()",
     "all columns of all records, one by one": "sum(len(part.table) for part in read_parts(run.store))",
     "pandas on the manifests' folder": "pd.read_parquet(run.uri + '/metadata', columns=['status', 'render_s'])",
@@ -60,7 +62,7 @@ from darkroom.api.evaluation import stored_features
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_parts
 from darkroom.runs.reading import sample
-from darkroom.runs.listing import ShardSet
+from darkroom.runs.listing import ShardSet, committed_shards
 try:
     import duckdb
 except ImportError:
@@ -108,8 +110,9 @@ def main() -> None:
 
 
 def measured(asked: argparse.Namespace, folder: Path) -> Iterator[str]:
-    prompts = write_prompts(folder / "prompts.parquet", asked.num_shards)
-    yield from _of_run(Where(str(folder / "run"), None, prompts, asked.num_shards), asked.skip)
+    if asked.num_shards:
+        prompts = write_prompts(folder / "prompts.parquet", asked.num_shards)
+        yield from _of_run(Where(str(folder / "run"), None, prompts, asked.num_shards), asked.skip)
     if asked.num_s3_shards:
         prompts = write_prompts(folder / "some.parquet", asked.num_s3_shards)
         with moto_server() as endpoint:
@@ -197,12 +200,14 @@ def _has_duckdb() -> bool:
 def _line(what: str, where: Where, found: _Cost) -> str:
     seconds, cpu, mb = found
     place = "S3 (moto)" if where.endpoint_url else "disk"
-    return f"{f'{what}, {place}':44} {where.num_shards:9} {seconds:8.1f} {cpu:8.1f} {mb:6.0f}"
+    minutes = (cpu - _START_S) / where.num_shards * _MANY / 60
+    many = f"{minutes:.0f}" if cpu > 4 * _START_S else "too few shards to tell"
+    return f"{f'{what}, {place}':44} {where.num_shards:9} {seconds:8.1f} {cpu:8.1f} {mb:6.0f} {many:>26}"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.load.metadata")
-    parser.add_argument("--num-shards", type=int, default=100_000, help="on disk")
+    parser.add_argument("--num-shards", type=int, default=100_000, help="on disk; 0: none")
     parser.add_argument("--num-s3-shards", type=int, default=20_000, help="on the S3 server; 0: none")
     parser.add_argument("--folder", help="where the run goes: a gigabyte for each 100,000 shards")
     parser.add_argument("--skip", default="", help="a pattern of readings that are left out")

@@ -47,6 +47,20 @@ def test_each_question_is_answered() -> None:
     assert {word: count for word, count, _ in said["words"]["found"]} == {"red circle": 2, "subway": 2}
 
 
+def test_encoders_that_count_alike_are_told_together() -> None:
+    others = [Encoder("same", WORDS.count, 5), Encoder("longer", WORDS.count, 50)]
+    said = preflight(open_prompts(PROMPTS, name="list"), [WORDS, *others], [], lambda row: row.prompt)
+    assert [(each["encoder"], each["num_truncated"]) for each in said["lengths"]] == [("words, same", 3), ("longer", 0)]
+
+
+def test_words_that_lie_in_longer_ones_of_the_list_are_counted_too() -> None:
+    prompts = ["a red circle", "red", "C++ is a red circle's edge", "reddish"]
+    said = found(open_prompts(prompts, name="list"), ["red circle", "red", "circle", "circle's edge", "c++", "c"])
+    counts = {word: count for word, count, _ in said["words"]["found"]}
+    assert counts == {"red": 3, "red circle": 2, "circle": 2, "circle's edge": 1, "c++": 1, "c": 1}
+    assert said["words"]["num_rows"] == 3
+
+
 def test_of_many_rows_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROWS", 100)
     numbers = {"n": {"from": 1, "to": 300}}

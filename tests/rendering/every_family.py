@@ -23,6 +23,7 @@ from tests.rendering.tiny_models import (
     tiny_vae,
     with_scheduler,
 )
+from tests.rendering.tiny_videos import VIDEOS, tiny_video
 
 _SENTENCES = ("a red circle", "a large blue square beside a small green triangle", "two circles on a white background")
 
@@ -185,6 +186,7 @@ def changed(path: Path, **values: object) -> Path:
 # Name -> what makes a folder of it.
 MODELS: Mapping[str, Callable[[Path], Path]] = {
     **{name: partial(tiny, name) for name in PIPELINES},
+    **{name: partial(tiny_video, name) for name in VIDEOS},
     "stable_cascade": stable_cascade,
     "sd15": tiny_sd,
     "sd2": sd2,

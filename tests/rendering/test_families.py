@@ -174,7 +174,7 @@ def test_what_a_class_ignores_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("WanPipeline", "makes no image from text"),
+        ("WanImageToVideoPipeline", "makes no image from text"),
         ("DiTPipeline", "makes no image from text"),
         ("StableAudioPipeline", "makes no image from text"),
         ("NoSuchPipeline", "the installed diffusers does not have"),

@@ -3,6 +3,7 @@
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_retry_after_may_be_a_date() -> None:
     found = http_calls._seconds(format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True))
     assert found is not None
     assert 95 < found <= 100
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 10_000])
+def test_what_is_no_json_is_told_as_such(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        Reply(200, data).json()
+
+
+def test_a_reply_that_broke_off_is_none() -> None:
+    """It may be whole at the next try."""
+    cut = SimpleNamespace(read=lambda most: b'{"cho', length=20, headers={})
+    with pytest.raises(NoReply, match="it broke off 20 bytes before the end"):
+        http_calls._read(cut, 200, cut.headers)
 
 
 def test_a_redirect_is_a_reply_and_carries_no_key_anywhere() -> None:

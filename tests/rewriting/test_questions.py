@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkroom.rewriting.questions import EMPTY, OK, REFUSED, TOO_LONG, Wording, questions, read_answer
+from darkroom.rewriting.questions import EMPTY, FAILED, OK, REFUSED, TOO_LONG, Answer, Wording, questions, read_answer
 
 MODEL = {"kind": "openai", "model": "tiny"}
 ADVICE = {"light": ["dawn", "dusk"], "style": ["oil", "ink", "photo"]}
@@ -64,3 +64,8 @@ def test_no_other_answer_is_used(said: str, is_cut: bool, status: str, error: st
     found = read_answer(said, is_cut, 9)
     assert (found.status, found.text) == (status, "")
     assert error in (found.error or "")
+
+
+def test_half_a_character_is_none() -> None:
+    assert read_answer("A cat \ud83d", False, 9) == Answer(OK, "A cat ?")
+    assert Answer(FAILED, error="no \ud83d").error == "no ?"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom.runs.encoding import (
-    CONTENT_TYPES,
+    IMAGE_FORMATS,
     EncodedImage,
     FileText,
     decode,
@@ -30,7 +30,7 @@ IMAGES = [
 ]
 
 
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_equal_pixels_give_equal_files_that_any_reader_opens(image_format: str) -> None:
     data = encode(PIXELS, image_format, 90)
     assert data == encode(PIXELS, image_format, 90)

@@ -20,12 +20,22 @@ from darkroom.domain.settings import Sampling
 from darkroom.engine.tasks import RetryTask
 from darkroom.rendering.renderer import PaintRenderer, RenderedImage
 from darkroom.runs import manifest
-from darkroom.runs.encoding import CONTENT_TYPES, FileText, decode, encode
+from darkroom.runs.encoding import IMAGE_FORMATS, EncodedImage, FileText, decode, encode, sha256_of
 from darkroom.runs.files import IMAGES_PREFIX, manifest_key
 from darkroom.runs.images import stored_objects
-from darkroom.runs.layouts import LAYOUTS, encode_image, parameters_line, settings_json, xmp_packet
+from darkroom.runs.layouts import (
+    LAYOUTS,
+    Placed,
+    encode_image,
+    parameters_line,
+    place_sidecar,
+    settings_json,
+    xmp_packet,
+)
 from darkroom.runs.reading import records
 from darkroom.runs.run import OutputInfo
+from darkroom.runs.signing import ManifestSigner
+from darkroom.runs.signing_keys import TEST, Signing
 from darkroom.storage.store import Store, StoreSpec, open_store
 from tests.engine.helpers import CELL, Misbehaving, dataset, run_info, tasks
 from tests.engine.helpers import worker as make_worker
@@ -185,7 +195,7 @@ def test_any_prompt_can_be_written_into_a_png(prompt: str) -> None:
     assert json.loads(image.text["darkroom"])["seed"] == 5
 
 
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 @given(st.text(max_size=60))
 @settings(max_examples=20, deadline=None)
 def test_any_file_says_that_a_model_made_it(image_format: str, prompt: str) -> None:
@@ -245,3 +255,19 @@ def test_brackets_of_plain_prompts_are_no_weights_to_image_tools() -> None:
     assert read_prompt(said.split("\n")[0], "a1111").parts == ((plain.prompt, 1.0),)
     read = replace(plain, sampling=replace(sampling, prompt_syntax="a1111"))
     assert parameters_line(read, MODEL).startswith(f"{plain.prompt}\nNegative prompt: (bad:2)\n")
+
+
+def test_a_signed_manifest_that_an_attempt_has_left_keeps_its_name(store: Store) -> None:
+    """By which C2PA's tools look for it; one by another certificate, or of another image, is no such."""
+    image = EncodedImage("00ff", encode(np.zeros((8, 8, 3), np.uint8), "png", 0), "png", "", "{}")
+    signer, stranger = ManifestSigner(Signing(TEST)), ManifestSigner(Signing(TEST))
+    first, second, third = signer.sign(image, "png"), signer.sign(image, "png"), stranger.sign(image, "png")
+
+    def placed(data: bytes, by: ManifestSigner) -> Placed:
+        return place_sidecar(store, "images/00/00ff.png", data, lambda there: by.has_signed(there, image, "png"))
+
+    for data in (first, second):
+        assert placed(data, signer) == Placed("images/00/00ff.c2pa", None, None, sha256_of(first), len(first), None)
+    key = f"images/00/00ff-{sha256_of(third)[:16]}.c2pa"
+    assert placed(third, stranger) == Placed(key, None, None, sha256_of(third), len(third), "images/00/00ff.c2pa")
+    assert (store.get("images/00/00ff.c2pa"), store.get(key)) == (first, third)

@@ -68,7 +68,7 @@ def test_opacity_and_pixels_and_lines() -> None:
     assert (one[0] >= 10, one[2] <= 150, one[1] >= 10, one[3] <= 90) == (True,) * 4
 
 
-@pytest.mark.parametrize("text", [None, "", "  ", "\n"])
+@pytest.mark.parametrize("text", [None, "", "  ", "\n", float("nan"), "\u200b\ufeff "])
 def test_a_row_without_a_text_has_none(text: str | None) -> None:
     assert overlay_of({"text": text, "colour": "no colour at all"}, settings()) is None
 
@@ -87,6 +87,13 @@ def test_a_font_of_a_row_and_a_default(font: str) -> None:
     [
         ({"text": "日本"}, r"no glyph for '日' \(U\+65E5\)"),
         ({"text": "مرحبا"}, "no glyph for|needs libraqm"),
+        ({"text": "q\u0301"}, r"no glyph for '\u0301' \(U\+0301\)|needs libraqm"),
+        ({"text": ["a", "b"]}, r"text \['a', 'b'\]: is none; name a column of texts or numbers"),
+        ({"text": b"a"}, "text b'a': is none"),
+        ({"text": "a\0b"}, r"no glyph for '\\x00'"),
+        ({"text": "a", "box": "0,0,inf,inf"}, "lie not beyond"),
+        ({"text": "a", "colour": "rgb(300,0,0)"}, r"colour 'rgb\(300,0,0\)': give a name of CSS"),
+        ({"text": "a", "colour": "rgba(0,0,0,400)"}, "give a name of CSS"),
         ({"text": "a", "box": "1,2,3"}, "give left, top, right and bottom"),
         ({"text": "a", "box": "0.5,0,0.2,1"}, "lie not beyond"),
         ({"text": "a", "box": "-1,0,1,1"}, "lie not beyond"),
@@ -100,6 +107,14 @@ def test_a_font_of_a_row_and_a_default(font: str) -> None:
 def test_what_cannot_be_drawn_is_named(row: dict[str, object], said: str) -> None:
     with pytest.raises(OverlayFault, match=said):
         overlay_of(row, settings())
+
+
+def test_what_shows_nothing_is_set_as_nothing() -> None:
+    """No empty rectangle for spaces and format characters that the font does not have."""
+    texts = "Grand opening", "\ufeffGrand\u00a0opening", "Grand\topen\u00ading\u200b"
+    one, *others = (overlay_of({"text": text}, settings()) for text in texts)
+    assert one is not None
+    assert others == [one, one]
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, EncodedImage, encode
-from darkroom.runs.signing import TEST, ManifestSigner, Signing, check_signing, read_manifest
+from darkroom.runs.encoding import EXTENSIONS, IMAGE_FORMATS, EncodedImage, encode
+from darkroom.runs.signing import ManifestSigner, check_signing, read_manifest, trusted
+from darkroom.runs.signing_keys import TEST, Signing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 SETTINGS = {
@@ -67,7 +68,7 @@ def issued(
     return str(folder / "chain.pem"), str(folder / "key.pem"), str(folder / "root.pem")
 
 
-@pytest.mark.parametrize("image_format", CONTENT_TYPES)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_a_manifest_holds_for_its_image_alone(image_format: str) -> None:
     signed = image(image_format)
     manifest = ManifestSigner(Signing(TEST)).sign(signed, image_format)
@@ -117,13 +118,32 @@ def test_an_own_certificate_is_trusted_by_its_root(tmp_path: Path, monkeypatch: 
         assert (read.signer, read.is_trusted, read.fault) == ("studio (Acme)", True, None)
         read = read_manifest(manifest, signed.data, "png", Path(stranger).read_text())
         assert (read.is_trusted, read.fault) == (False, None)
+        assert ManifestSigner(Signing(chain, key)).has_signed(manifest, signed, "png")
+        assert not ManifestSigner(Signing(chain, key)).has_signed(manifest, image("webp"), "webp")
+        assert not ManifestSigner(Signing(TEST)).has_signed(manifest, signed, "png")
 
 
 @pytest.mark.parametrize("make", [ed25519.Ed25519PrivateKey.generate, lambda: ec.generate_private_key(ec.SECP384R1()),
                                   lambda: rsa.generate_private_key(65537, 2048)])  # fmt: skip
 def test_keys_of_other_kinds_sign_too(tmp_path: Path, make: Callable) -> None:
-    chain, key, _ = issued(make(), folder=tmp_path)
+    own = make()
+    chain, key, _ = issued(own, folder=tmp_path)
     check_signing(Signing(chain, key))
+    older = PrivateFormat.PKCS8 if isinstance(own, ed25519.Ed25519PrivateKey) else PrivateFormat.TraditionalOpenSSL
+    Path(key).write_bytes(b"of a studio\r\n" + own.private_bytes(Encoding.PEM, older, NoEncryption()))
+    check_signing(Signing(chain, key))  # as other tools write it
+
+
+@pytest.mark.parametrize("text", ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_roots_that_are_none_are_no_images_fault(tmp_path: Path, text: str) -> None:
+    _, key, root = issued(folder=tmp_path)
+    assert trusted(root) == Path(root).read_text()
+    (tmp_path / "roots.pem").write_text(f"# Müllers\n{Path(root).read_text()}")
+    assert trusted(str(tmp_path / "roots.pem")) == Path(root).read_text()
+    (tmp_path / "roots.pem").write_text(text)
+    for path in (str(tmp_path / "roots.pem"), key):
+        with pytest.raises(DarkroomError, match=r"trust_anchors=.*: cannot be read .*; give a PEM file of root"):
+            trusted(path)
 
 
 def test_without_the_optional_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +190,19 @@ def of_a_root(folder: Path) -> Signing:
     return Signing(root, key)
 
 
+def of_another_root(folder: Path) -> Signing:
+    (folder / "other").mkdir()
+    _, _, root = issued(folder=folder / "other")
+    chain, key, _ = issued(folder=folder)
+    leaf = Path(chain).read_text().partition("-----END CERTIFICATE-----\n")
+    Path(chain).write_text("".join(leaf[:2]) + Path(root).read_text())
+    return Signing(chain, key)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (of_another_root, "CN=studio,O=Acme is not issued by CN=root,O=Acme"),
         (no_key, "none.pem: cannot be read"),
         (no_variable, "no such environment variable"),
         (another_key, "it is not the key of CN=studio,O=Acme"),

@@ -1,15 +1,19 @@
 """Objects that other programs wrote, whatever they are called: listed, and read in ranges of one version."""
 
+import time
 import uuid
+from dataclasses import replace
 
 import boto3
 import pytest
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.storage import input_objects
 from darkroom.storage.input_objects import InputObjects, folders_of
 from darkroom.storage.objects import ObjectStore
 from darkroom.storage.store import StoreError, StoreSpec, parse_spec
 from tests.storage.clouds import AZURE_ACCOUNT, google_account
+from tests.storage.conftest import QUICK
 
 
 @pytest.fixture(params=["s3", "gs", "az"])
@@ -76,3 +80,22 @@ def test_a_bucket_that_is_not_there_is_no_empty_folder(s3_endpoint: str) -> None
 
 def test_every_folder_above_a_file_is_one() -> None:
     assert folders_of(["a.json", "unet/a.json", "x/y/z.bin"]) == {"unet", "x", "x/y"}
+
+
+def test_a_server_that_never_answered_is_soon_given_up_and_one_that_did_is_waited_for(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_objects, "_PATIENCE_S", 0.1)
+    nobody, policy = "http://127.0.0.1:9", replace(QUICK, deadline_s=1.0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=rf"{nobody} cannot be reached \(Connect\)"):
+        InputObjects(parse_spec("s3://bucket/model"), policy).find("a")
+    assert time.monotonic() - began < 0.9
+    assert InputObjects(parse_spec("s3://bucket/model", s3_endpoint)).find("a") is None
+    assert ("s3", s3_endpoint) in input_objects._answered
+    monkeypatch.setattr(input_objects, "_answered", {("s3", None)})
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="cannot be reached"):
+        InputObjects(parse_spec("s3://bucket/model"), policy).find("a")
+    assert time.monotonic() - began > 0.9

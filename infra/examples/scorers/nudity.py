@@ -7,7 +7,8 @@ In an environment of its own, since it brings OpenCV and ONNX Runtime:
         "evaluation.extractors=[{name: nsfw, command: '~/nudenet/bin/python infra/examples/scorers/nudity.py'}]"
 
 `score` is the confidence of the surest detection of one of `--classes`, from 0.2 to 1; 0 where there is none. What it
-detects are exposed parts of bodies in pictures like photographs: no violence, no text, little in drawings.
+detects are exposed parts of bodies in pictures like photographs: no violence, no text, little in drawings. Pictures are
+seen at `--resolution` pixels a side, 320; 160 takes less than a third of the time, and serves small pictures.
 """
 
 import argparse
@@ -31,14 +32,16 @@ def score(detector, classes, png):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--classes", default=",".join(f"{name}_EXPOSED" for name in EXPOSED))
-    classes = set(parser.parse_args().classes.split(","))
+    parser.add_argument("--resolution", type=int, default=320, help="Of what the detector sees: less is faster.")
+    given = parser.parse_args()
+    classes = set(given.classes.split(","))
     say({
         "darkroom_scorer": 1, "name": "nudity", "version": f"1 (nudenet {version('nudenet')})",
         "scores": {"score": "lower"}, "columns": [],
     })  # fmt: skip
     from nudenet import NudeDetector
 
-    detector = NudeDetector()
+    detector = NudeDetector(inference_resolution=given.resolution)
     for line in sys.stdin:
         say({"scores": [score(detector, classes, image["png"]) for image in json.loads(line)["images"]]})
 

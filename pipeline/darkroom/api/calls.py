@@ -76,6 +76,8 @@ def generate(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    video_format: Literal["mp4", "webm", "webp", "gif", "zip"] = "mp4",
+    crf: int | None = None,
     provenance: bool = True,
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
@@ -118,6 +120,7 @@ def generate(
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(
         _text(out), endpoint_url, layout, image_format, quality, provenance,
+        video_format=video_format, crf=crf,
         trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
         **_after_rendering(overlay, watermark, c2pa),
     )  # fmt: skip
@@ -146,6 +149,8 @@ def sweep(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    video_format: Literal["mp4", "webm", "webp", "gif", "zip"] = "mp4",
+    crf: int | None = None,
     provenance: bool = True,
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
@@ -177,6 +182,7 @@ def sweep(
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(
         _text(out), endpoint_url, layout, image_format, quality, provenance,
+        video_format=video_format, crf=crf,
         trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
         **_after_rendering(overlay, watermark, c2pa),
     )  # fmt: skip
@@ -202,6 +208,8 @@ def plan(
     layout: Literal["files", "webdataset", "parquet"] = "files",
     image_format: Literal["png", "webp", "jpeg"] = "png",
     quality: int = 95,
+    video_format: Literal["mp4", "webm", "webp", "gif", "zip"] = "mp4",
+    crf: int | None = None,
     provenance: bool = True,
     trajectory: bool = False,
     trajectory_prompts: Count = 4,
@@ -228,6 +236,7 @@ def plan(
     source = replace(prompts_of(prompts, on_invalid, columns, prompts_endpoint_url), grow=grow)
     output = OutputOptions(
         _text(out), endpoint_url, layout, image_format, quality, provenance,
+        video_format=video_format, crf=crf,
         trajectory=trajectory, trajectory_prompts=trajectory_prompts, trajectory_steps=trajectory_steps,
         **_after_rendering(overlay, watermark, c2pa),
     )  # fmt: skip
@@ -346,12 +355,14 @@ def report(
     out: str | Path | None = None,
     num_prompts: Count = 24,
     grid: Mapping[str, Any] | None = None,
+    words: str | Path | None = None,
     endpoint_url: str | None = None,
 ) -> "Report":
     """Write the page that shows a run as it is now: figures by cell, curves, contact sheets, picks, failures.
 
     out: a folder or an s3:// address; None: report/ under the run. num_prompts: shown in every cell, at most.
     grid: of grid.png, all cells in one labelled picture, such as {"columns": "scheduler", "num_prompts": 3}.
+    words: a file of words that are looked for in the prompts, one a line.
     Raises DarkroomError where nothing is committed, and for a folder that holds somebody else's files of these names.
     """
     import_whole("darkroom.api.reporting")
@@ -361,7 +372,7 @@ def report(
     for_run, for_out = runs.endpoints(endpoint_url, given, place)
     options = options_of(GridImageOptions, grid or {}, "grid")
     opened = runs.open_run(given, for_run)
-    return reporting.write_report(opened, place, for_out if place else None, num_prompts, options)
+    return reporting.write_report(opened, place, for_out if place else None, num_prompts, options, _text(words))
 
 
 @overload

@@ -16,6 +16,7 @@ from darkroom.domain.settings import (
     ARGUMENTS,
     FLOAT8,
     NONE,
+    OF_VIDEOS,
     OLDER_DEFAULTS,
     SETTINGS,
     ModelRef,
@@ -30,6 +31,7 @@ from darkroom.rendering.inspected_model import (
     InspectedModel,
     check_arguments,
     check_clip_skip,
+    check_num_frames,
     check_prompt_syntax,
     check_size,
 )
@@ -42,7 +44,7 @@ from darkroom.runs.commands import presets, with_preset
 
 # Which not every pipeline takes.
 OPTIONAL_ARGUMENTS = frozenset(
-    {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt"}
+    {each.name for each in ARGUMENTS if each.has_neutral} | {"guidance_scale", "negative_prompt", *OF_VIDEOS}
 )
 _MODEL_HINT = "name the models of cells as repo_id, a preset, a hub id or a folder: "
 _OF_CACHE = ("cache", "cache_interval")
@@ -113,6 +115,7 @@ def check_numbers(sampling: Sampling, model: InspectedModel, source: str = "samp
     check_refined(sampling, model, source)
     check_clip_skip(f"{source}clip_skip", sampling.clip_skip, model)
     check_size((sampling.height, sampling.width), model, source)
+    check_num_frames(sampling.num_frames, model, source)
 
 
 def grid_cell(
@@ -166,6 +169,8 @@ def _sampling(asked: Mapping[str, Value], model: InspectedModel, run: Mapping[st
     if asked["eta"] is None and not model.plug_in and not takes_eta(str(values["scheduler"]), model):
         values["eta"] = SETTINGS["eta"].neutral  # what a card says is of the scheduler that it says
     shared = {each.name: each.neutral for each in settings_of(Sampling) if not each.of_image}
+    if values["num_frames"] is None and asked["fps"] is None:
+        values["fps"] = None  # of the painter, which makes both
     if model.identity.refiner and values["refiner_start"] is None:
         values["refiner_start"] = START
     return Sampling(**values | {name: value for name, value in shared.items() if values[name] == run[name]})
@@ -189,6 +194,8 @@ def _value(setting: Setting, given: Value, model: InspectedModel, active: Active
     if value is None and setting.is_optional and not setting.from_model:
         return None
     value = _model_value(setting, model, active) if value is None else setting.kind(value)
+    if value is None and setting.neutral is None:
+        return None
     if value is None:
         older = OLDER_DEFAULTS.get(setting.name)
         was = f", which was {older} where nothing was said before version 0.2.0" if older is not None else ""

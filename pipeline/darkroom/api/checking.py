@@ -23,6 +23,7 @@ from darkroom.api.picture_checks import check_pictures, has_sizes_of_pictures, p
 from darkroom.api.plug_ins import check_columns
 from darkroom.api.prompt_checks import LORA_TAGS, PromptFindings, check_prompts, with_faults
 from darkroom.api.trajectories import check_trajectory
+from darkroom.api.videos import check_images, check_videos, quality_of
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, digest
 from darkroom.domain.policy import Policy
@@ -37,8 +38,10 @@ from darkroom.rendering.memory_options import tile_side, vae_config
 from darkroom.rendering.schedulers import check_eta
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import size_fault
+from darkroom.runs.layouts import CONTAINERS
 from darkroom.runs.run import OutputInfo, RunInfo
-from darkroom.runs.signing import Signing, check_signing
+from darkroom.runs.signing import check_signing
+from darkroom.runs.signing_keys import Signing
 from darkroom.runs.watermarks import size_fault as mark_fault
 from darkroom.storage.named_files import NamedPlace
 from darkroom.storage.store import StoreSpec, is_remote, parse_spec
@@ -48,6 +51,8 @@ _NEWER_DEFAULTS = {
     "overlay": "",
     "watermark": "",
     "c2pa": False,
+    "video": False,
+    "own_columns": True,
 }  # of output; folders' names lack them
 _RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # the environment variable of this name is set in Ray's jobs alone
 
@@ -112,7 +117,7 @@ class Checked:
         size = request.engine.batch_size
         return RunInfo(
             prompts=with_place(request.prompts.info(self.scan), self.pictures),
-            output=_output_info(request.output, self.overlay),
+            output=_output_info(request.output, self.overlay, self.are_videos),
             seed=request.seed,
             num_images_per_prompt=request.num_images_per_prompt,
             shard_size=self.shard_size,
@@ -122,6 +127,11 @@ class Checked:
             compile=None if request.engine.compile == AUTO else bool(request.engine.compile),
             policy=self.policy,
         )
+
+    @property
+    def are_videos(self) -> bool:
+        """All cells are alike in it."""
+        return self.cells[0].cell.sampling.is_video
 
     @property
     def shard_size(self) -> int:
@@ -196,7 +206,9 @@ def check(request: Request, device: str) -> Checked:
         else [grid_cell(request.model, request.sampling, each, device, find) for each in grid_settings(grid)]
     )
     once = {item.cell.cell_id: item for item in cells}
+    check_videos(request.output, list(once.values()))
     scan = request.prompts.dataset.scan(request.num_images_per_prompt)
+    check_images(list(once.values()), scan.num_overriding)
     for item in once.values():
         if not has_sizes_of_pictures(item, scan):  # else image by image, as they are read
             _check_format(request.output, item.cell.sampling)
@@ -287,12 +299,12 @@ def _check_format(output: OutputOptions, sampling: Sampling) -> None:
 # The run ------------------------------------------------------------------------------------------------------------
 
 
-def _output_info(output: OutputOptions, overlay: str) -> OutputInfo:
-    quality = 0 if output.image_format == "png" else output.quality
+def _output_info(output: OutputOptions, overlay: str, are_videos: bool) -> OutputInfo:
+    image_format, quality = quality_of(output, are_videos)
     steps = output.trajectory_steps if output.trajectory else None
     return OutputInfo(
         output.layout,
-        output.image_format,
+        image_format,
         quality,
         output.provenance,
         trajectory_prompts=output.trajectory_prompts if output.trajectory else None,
@@ -300,6 +312,8 @@ def _output_info(output: OutputOptions, overlay: str) -> OutputInfo:
         overlay=overlay,
         watermark=output.watermark.text or "",
         c2pa=output.c2pa.certificate is not None,
+        video=are_videos,
+        own_columns=True if output.layout in CONTAINERS else None,
     )
 
 

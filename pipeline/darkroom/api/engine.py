@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from darkroom.api.events import Progress, Progressed
+from darkroom.api.events import Progress, Progressed, StageStarted
 from darkroom.api.options import EngineOptions
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import import_whole, num_cores
@@ -50,6 +50,12 @@ class Engine:
         grows = self.options.num_workers is None and self.device != "mps"
         resources = worker_resources(self.options, self.device)
         return RayDispatcher(spec, None if grows else self.num_workers, self.options.max_attempts, resources)
+
+    @property
+    def for_reading(self) -> "Engine":
+        """Whose workers need no device: they may be anywhere, and are not those that a price was given for."""
+        options = replace(self.options, device="cpu", num_gpus=None, accelerator_type=None, price_per_hour=None)
+        return replace(self, options=options, device="cpu")
 
     def with_batch_size(self, number: int) -> "Engine":
         return replace(self, options=replace(self.options, batch_size=number))
@@ -207,6 +213,7 @@ class Counting:
         self._progress = progress
         self._started = time.monotonic()
         self._is_ready = False
+        progress(StageStarted(self.meter))
 
     def __call__(self, event: Event) -> None:
         self.meter.add(event)

@@ -6,8 +6,9 @@ The former are checked before anything is rendered or measured.
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 
 from darkroom.api.engine import Counting, Engine
 from darkroom.api.evaluation_options import EvaluationOptions
-from darkroom.api.events import FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
+from darkroom.api.events import CHECKING, FeaturesStarted, ImageLeftOut, ImagesLeftOut, Progress, StageEnded, Warned
+from darkroom.api.gathering import Span, read_spans
 from darkroom.api.run import Run
 from darkroom.api.watching import watched
 from darkroom.domain.errors import DarkroomError, TryAgain
@@ -229,6 +231,16 @@ def check_columns(wanted: CheckedEvaluation, there: Sequence[str]) -> None:
             )
 
 
+def check_frames(wanted: CheckedEvaluation, are_videos: bool) -> None:
+    """Refuse extractors that look at several frames, of a run of images."""
+    for info in wanted.extractors:
+        if info.num_frames and not are_videos:
+            raise DarkroomError(
+                f"extractors: {info.called} looks at {info.num_frames} frames of a video, and the run is of images; "
+                "leave it out"
+            )
+
+
 def _check_reference(found: CheckedEvaluation) -> None:
     """Refuse metrics that are named and could not be computed."""
     for info in found.extractors if found.named else ():
@@ -262,6 +274,11 @@ class Extracted:
     run: Run
     there: ShardSet
     num_left_out: int  # images that have no features
+
+    def num_images(self, cell_id: str, first_rows: Collection[int] | None = None) -> int:
+        """Of one cell, about."""
+        num_shards = self.there.count(cell_id) if first_rows is None else len(first_rows)
+        return num_shards * self.run.info.shard_size * self.run.info.num_images_per_prompt
 
     def shards(self, cell_id: str | None = None, first_rows: Collection[int] | None = None) -> Iterator[Committed]:
         """Of one cell or of all. With `first_rows`, those that start at these rows."""
@@ -311,29 +328,58 @@ def extract(
     if not len(there):
         raise DarkroomError(f"{run.store.describe()}: no shard is committed; render it first")
     missing, left_out = ShardSet(run.info.shard_size), _LeftOut()
-    for found in stored_features(run, there, extractor_ids):
+
+    def add(found: StoredFeatures) -> None:
         if found.is_complete:
             left_out.add(run.store, found.left_out)
         else:
             missing.add(found.shard)
+
+    _look(run, there, extractor_ids, add, engine, progress)
     failing = _extract(run, missing, specs, engine, progress)
-    for found in stored_features(run, failing, extractor_ids):
-        left_out.add(run.store, found.left_out)
+    _look(run, failing, extractor_ids, lambda found: left_out.add(run.store, found.left_out), engine, progress)
     return Extracted(run, there, left_out.tell(progress))
 
 
-def stored_features(run: Run, shards: ShardSet, extractor_ids: Sequence[str]) -> Iterator[StoredFeatures]:
-    """What each of these shards has, in order of key."""
+def _look(
+    run: Run,
+    shards: ShardSet,
+    extractor_ids: Sequence[str],
+    each: Callable[[StoredFeatures], None],
+    engine: Engine,
+    progress: Progress,
+) -> None:
+    """`each` is given what every one of these shards has that lacks something, in order of key."""
     if not len(shards):
         return
-    there = {each: shards_with_features(run.store, each, run.info.shard_size) for each in extractor_ids}
+    listed = {each: shards_with_features(run.store, each, run.info.shard_size) for each in extractor_ids}
     asked = (committed for committed in committed_shards(run.store) if committed.shard in shards)
-    tables = read_each(run.store, asked, ["image_id", "status", "sha256", "key"])
-    yield from prefetched(tables, lambda item: _of_shard(run.store, *item, there))
+
+    def reading(span: Span) -> Callable[[Store], list[StoredFeatures]]:
+        there = {name: frozenset(one.shard for one in span if one.shard in found) for name, found in listed.items()}
+        return partial(_lacking, shards=span, there=there)
+
+    def take(found: list[StoredFeatures]) -> None:
+        for one in found:
+            each(one)
+
+    num_images = shards.num_rows * run.info.num_images_per_prompt
+    read_spans(run, CHECKING, num_images, asked, reading, take, engine, progress)
 
 
-def _of_shard(store: Store, shard: Shard, table: pa.Table, there: Mapping[str, ShardSet]) -> StoredFeatures:
-    """`there`: extractor_id -> shards of which features are stored."""
+def _lacking(store: Store, shards: Span, there: Mapping[str, Container[Shard]]) -> list[StoredFeatures]:
+    return [found for found in stored_features(store, shards, there) if not found.is_complete or found.left_out]
+
+
+def stored_features(
+    store: Store, shards: Iterable[Committed], there: Mapping[str, Container[Shard]]
+) -> Iterator[StoredFeatures]:
+    """What each of these shards has, in their order. `there`: extractor_id -> shards of which features are stored."""
+    tables = read_each(store, shards, ["image_id", "status", "sha256", "key"])
+    return prefetched(tables, lambda item: _of_shard(store, *item, there))
+
+
+def _of_shard(store: Store, shard: Shard, table: pa.Table, there: Mapping[str, Container[Shard]]) -> StoredFeatures:
     ok = [row for row in table.to_pylist() if row["status"] == OK]
     is_complete, left_out = True, {}
     for extractor_id, shards in there.items():

@@ -11,12 +11,15 @@ from typing import Any
 
 from darkroom.domain.progress import FilesCopied as FilesCopied
 from darkroom.domain.records import Record
+from darkroom.engine.meter import Meter
 from darkroom.engine.tasks import Event as DispatchEvent
 from darkroom.engine.tasks import Summary
 from darkroom.runs.cells import CellInfo, Dropped
 from darkroom.runs.drivers import Spent
 from darkroom.runs.run import RunInfo
 from darkroom.storage.store import StoreSpec
+
+CHECKING, MEASURING = "checking features", "measuring"  # stages that read what is stored
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,17 @@ class RenderingStarted:
 
 
 @dataclass(frozen=True)
+class StageStarted:
+    """Work on the engine's workers: a run of few images is checked and measured without."""
+
+    meter: Meter  # which goes on counting until the stage has ended
+
+
+@dataclass(frozen=True)
 class Progressed:
     """Images that are done of those that this stage has; for a bar."""
 
-    stage: str  # rendering, features or retry
+    stage: str  # rendering, features, retry, CHECKING or MEASURING
     num_done: int
     num_images: int
     num_failed: int
@@ -151,7 +161,7 @@ class FeaturesStarted:
 
 @dataclass(frozen=True)
 class StageEnded:
-    """Of features or of a retry: no more images are done in it."""
+    """Of features, of a retry, or of reading what is stored: no more images are done in it."""
 
     stage: str
     spent: Spent | None = None  # on its workers; None where no price was given
@@ -251,6 +261,7 @@ Event = (
     | Prepared
     | RoundStarted
     | RenderingStarted
+    | StageStarted
     | Progressed
     | RenderingEnded
     | CellDropped

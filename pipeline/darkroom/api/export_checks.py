@@ -104,8 +104,9 @@ def _part(
     figures = latest_figures(evaluations, cells)
     scores = tuple(dict.fromkeys(options.scores))
     selection = Selection(
-        name, run.store, run.info.shard_size, cells, condition, figures.all_image_scores, scores, evaluations
-    )
+        name, run.store, run.info.shard_size, cells, condition, figures.all_image_scores, scores, evaluations,
+        [part.start for part in run.info.parts],
+    )  # fmt: skip
     selection.check()
     return Part(run, selection, figures, len(run.cells) - len(cells) if named is None else 0)
 
@@ -125,10 +126,24 @@ def _check_scores(parts: Sequence[Part]) -> None:
                 )
 
 
+def _check_videos(are_videos: Sequence[bool], options: ExportOptions) -> None:
+    """Videos are handed over as they are."""
+    if not any(are_videos):
+        return
+    if not all(are_videos):
+        raise DarkroomError("others: some runs are of videos and some of images; give them datasets of their own")
+    if options.layout == "imagefolder":
+        raise DarkroomError("layout=imagefolder: it is of images, and the run is of videos; give webdataset or parquet")
+    for name in ("image_format", "size"):
+        if (value := getattr(options, name)) != getattr(ExportOptions, name):
+            raise DarkroomError(f"{name}={value}: videos are not encoded anew; leave it out")
+
+
 def _form(parts: Sequence[Part], options: ExportOptions, dataset: Dataset) -> tuple[Format, Encoding]:
     """How shards are written, and how images are that are not so yet."""
     outputs = {part.selection.name: part.run.info.output for part in parts}
     first = parts[0].run.info.output
+    _check_videos([part.run.info.output.video for part in parts], options)
     image_format = first.image_format if options.image_format == _SAME else options.image_format
     for name, output in outputs.items():
         if options.image_format == _SAME and output.image_format != image_format:

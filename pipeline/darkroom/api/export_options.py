@@ -19,7 +19,7 @@ class ExportOptions:
         "parquet",
         choices=("parquet", "webdataset", "imagefolder"),
         help="Parquet as `datasets` and the Hugging Face hub read it, WebDataset tars, or folders of images with "
-        "metadata.jsonl.",
+        "metadata.parquet.",
     )
     others: Sequence[str] = option(
         (),

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from darkroom.api.checking import Checked
-from darkroom.api.engine import driver_device
 from darkroom.api.evaluation import CheckedEvaluation, is_rated, stored_options
 from darkroom.api.evaluation_options import HalvingOptions
 from darkroom.api.events import CellDropped, Rendered, RoundStarted
@@ -135,10 +134,8 @@ def _chosen(
     assert part.evaluation
     run, progress = part.opened(), part.progress
     extracted = extract_for(run, part.evaluation, part.engine, progress)
-    device, cell_ids = driver_device(part.engine.options), list(part.found.cell_infos)
-    figures = measured_figure(
-        run, part.evaluation, options.figure, cell_ids, extracted, part.first_rows, device, progress
-    )
+    what = (run, part.evaluation, options.figure, list(part.found.cell_infos), extracted, part.first_rows)
+    figures = measured_figure(*what, part.engine, progress)
     values = {cell_id: figure.value for cell_id, figure in figures.items()}
     info, metric = part.evaluation.of_figure(options.figure)
     higher = definition(metric, info).higher_is_better

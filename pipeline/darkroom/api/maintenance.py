@@ -11,6 +11,7 @@ from typing import Any
 
 from darkroom.api.engine import Counting, renderer_spec, started
 from darkroom.api.events import Progress, RetryStarted, StageEnded
+from darkroom.api.folder_card import write_card
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import EngineOptions, ModelPlace
 from darkroom.api.output_options import C2paOptions
@@ -34,7 +35,8 @@ from darkroom.runs.compaction import Compaction, removable_manifests, remove_man
 from darkroom.runs.files import IMAGES_PREFIX, SIDECARS_PREFIX, TRAJECTORIES_PREFIX, is_image_key
 from darkroom.runs.manifest import KEYS, fence_retries
 from darkroom.runs.reading import count_statuses, states
-from darkroom.runs.signing import Signing, check_signing
+from darkroom.runs.signing import check_signing
+from darkroom.runs.signing_keys import Signing
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import ObjectInfo, Store
 
@@ -86,6 +88,7 @@ def retry(
             spec = replace(spec, signing=signing)
             with watched(counting.meter, engine, run.store, progress):
                 ready.dispatcher(spec).run(iter(tasks), counting)
+        write_card(run, progress)
         progress(StageEnded("retry", counting.spent))
         summary = counting.summary
     return Retry(sum(failed.values()), summary, count_statuses(run.store))

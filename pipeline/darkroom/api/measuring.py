@@ -15,12 +15,15 @@ from darkroom.api.evaluation import (
     Extracted,
     check_columns,
     check_evaluation,
+    check_frames,
     extract,
     is_rated,
     stored_options,
 )
 from darkroom.api.evaluation_options import EvaluationOptions, Expectation
 from darkroom.api.events import Noted, Progress, ReferenceRead, Warned, silent
+from darkroom.api.gathering import gathered_cell
+from darkroom.api.groups import Groups
 from darkroom.api.options import EngineOptions
 from darkroom.api.rating import ratings_of
 from darkroom.api.run import Run, check_writable
@@ -30,7 +33,7 @@ from darkroom.domain.identity import digest
 from darkroom.domain.policy import Policy
 from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.engine.rescoring import rescored
-from darkroom.evaluation.breakdowns import breakdown_table, broken_down, group_names
+from darkroom.evaluation.breakdowns import breakdown_table, broken_down
 from darkroom.evaluation.catalogue import definition
 from darkroom.evaluation.controls import (
     SHUFFLED,
@@ -55,7 +58,7 @@ from darkroom.evaluation.figures import (
     reference_of,
 )
 from darkroom.evaluation.gaps import costs, differences, gaps
-from darkroom.evaluation.gathering import Gathered, gathered
+from darkroom.evaluation.gathering import Gathered
 from darkroom.evaluation.inception_extractor import InceptionExtractor
 from darkroom.evaluation.inputs import Logits
 from darkroom.evaluation.latest import latest_figures
@@ -63,15 +66,13 @@ from darkroom.evaluation.measuring import MeasuredCell, measured_cell, metric_in
 from darkroom.evaluation.opening import load_extractor
 from darkroom.evaluation.reference import Reference, ReferenceFeatures
 from darkroom.evaluation.reference_measuring import cached_captions, default_cache, reference_features
-from darkroom.prompts.extras import json_values
 from darkroom.reporting.brief import WIDTH, in_brief
 from darkroom.reporting.content import CellResult
 from darkroom.reporting.facts import axes_of, settings_of_cells
 from darkroom.runs import manifest
-from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import dropped_cells, lossless_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.features import ExtractorInfo, paired_features
+from darkroom.runs.features import ExtractorInfo
 from darkroom.runs.manifest import extra_columns
 from darkroom.runs.reading import PresentImages, present_images
 
@@ -147,11 +148,12 @@ def evaluate(run: Run, options: EvaluationOptions, engine: EngineOptions, progre
     votes = expects_votes and ratings_of(run, options.seed, silent) is not None
     wanted = check_evaluation(options, progress, votes)
     check_writable(run)
+    check_frames(wanted, run.info.output.video)
     if wanted.reads_columns:
         check_columns(wanted, _columns(run))
     with started(engine) as ready:
         extracted = extract_for(run, wanted, ready, progress)
-    return measure(run, wanted, extracted, driver_device(engine), progress)
+        return measure(run, wanted, extracted, ready, progress)
 
 
 def _columns(run: Run) -> Sequence[str]:
@@ -166,10 +168,10 @@ def extract_for(run: Run, wanted: CheckedEvaluation, engine: Engine, progress: P
 
 
 def measure(
-    run: Run, wanted: CheckedEvaluation, extracted: Extracted, device: str, progress: Progress
+    run: Run, wanted: CheckedEvaluation, extracted: Extracted, engine: Engine, progress: Progress
 ) -> EvaluationResult:
     """Measure cells that have their features, and store the figures."""
-    evaluation, key = _evaluated(run, wanted, extracted, device, progress)
+    evaluation, key = _evaluated(run, wanted, extracted, engine, progress)
     put_evaluation(run.store, key, evaluation)
     dropped = dropped_cells(run.store)
     verdicts = [
@@ -188,13 +190,13 @@ def measured_figure(
     cell_ids: Sequence[str],
     extracted: Extracted,
     first_rows: frozenset[int] | None,
-    device: str,
+    engine: Engine,
     progress: Progress,
 ) -> dict[str, Figure]:
     """One figure of some cells, from their shards with these first rows; cells without an image get NaN."""
     info, metric = wanted.of_figure(figure)
-    spec = wanted.specs(device)[wanted.extractors.index(info)]
-    measuring = _Measuring(run, wanted, extracted, spec, info, [metric], progress)
+    spec = wanted.specs(driver_device(engine.options))[wanted.extractors.index(info)]
+    measuring = _Measuring(run, wanted, extracted, spec, info, [metric], engine, progress)
     figures: dict[str, Figure] = {}
     for cell_id in cell_ids:
         try:
@@ -205,7 +207,7 @@ def measured_figure(
 
 
 def _evaluated(
-    run: Run, wanted: CheckedEvaluation, extracted: Extracted, device: str, progress: Progress
+    run: Run, wanted: CheckedEvaluation, extracted: Extracted, engine: Engine, progress: Progress
 ) -> tuple[Evaluation, str]:
     """The evaluation, and the name that it is stored by."""
     options = wanted.options
@@ -216,21 +218,23 @@ def _evaluated(
     lost: dict[str, dict[str, Gap]] = {cell_id: {} for cell_id in cells}
     lossless = _lossless(run, cells)
     controls: dict[str, Control] = {}
-    groups = _groups(run, options.by or (), extracted, progress)
-    by: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {column: {} for column in groups}
-    for spec, info in zip(wanted.specs(device), wanted.extractors, strict=True):
-        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), progress)
-        measured = {cell_id: measuring.cell(measuring.images(cell_id)) for cell_id in cells}
+    groups = Groups(run.store, extracted.shards, options.by or (), progress)
+    by: dict[str, dict[str, dict[str, dict[str, Figure]]]] = {column: {} for column in groups.columns}
+    for spec, info in zip(wanted.specs(driver_device(engine.options)), wanted.extractors, strict=True):
+        measuring = _Measuring(run, wanted, extracted, spec, info, wanted.named.get(info.called), engine, progress)
+        measured: dict[str, MeasuredCell] = {}
+        for cell_id in cells:
+            held = measuring.images(cell_id)
+            measured[cell_id] = measuring.cell(held)
+            for column, names in groups.of([name for name, _ in held.held.pairs]).items():
+                for value, figures in measuring.broken_down(held, names).items():
+                    by[column].setdefault(value, {}).setdefault(cell_id, {}).update(figures)
         metrics |= measuring.infos
         if info.called in wanted.named and not extracted.num_left_out:
             _check_had(measured.values(), measuring.infos)
         for cell_id, gap in gaps(measured, measuring.infos, options.seed, measuring.compared).items():
             cells[cell_id] |= told_of_choice(run.info.policy, measuring.infos, measured[cell_id].figures)
             distances[cell_id] |= gap
-        for column, names in groups.items():
-            for cell_id in cells:
-                for value, figures in measuring.broken_down(cell_id, names).items():
-                    by[column].setdefault(value, {}).setdefault(cell_id, {}).update(figures)
         for cell_id, gap in costs(measured, lossless, options.seed, measuring.compared).items():
             lost[cell_id] |= gap
         for name, control in measuring.controls(measured).items():
@@ -261,24 +265,6 @@ def told_of_choice(
         else figure
         for name, figure in figures.items()
     }
-
-
-def _groups(run: Run, columns: Sequence[str], extracted: Extracted, progress: Progress) -> dict[str, dict[str, str]]:
-    """Column -> prompt_id -> the name of its group; without columns that have too many, which is told."""
-    if not columns:
-        return {}
-    values: dict[str, dict[str, object]] = {column: {} for column in columns}
-    for _, table in read_each(run.store, extracted.shards(), ["prompt_id", *columns]):
-        ids = table["prompt_id"].to_pylist()
-        for column in columns:
-            values[column].update(zip(ids, json_values(table.schema.field(column), table[column]), strict=True))
-    found: dict[str, dict[str, str]] = {}
-    for column, value_of in values.items():
-        try:
-            found[column] = group_names(value_of, column)
-        except DarkroomError as error:
-            progress(Warned(str(error)))
-    return found
 
 
 def _check_had(cells: Collection[MeasuredCell], named: Iterable[str]) -> None:
@@ -327,10 +313,13 @@ class _Measuring:
         spec: ExtractorSpec,
         info: ExtractorInfo,
         metrics: Sequence[str] | None,
+        engine: Engine,
         progress: Progress,
     ) -> None:
         self._run, self._store, self._options, self._info = run, run.store, wanted.options, info
         self._extracted, self._spec = extracted, spec
+        self._engine, self._progress = engine, progress
+        self._last: tuple[object, Gathered] | None = None  # of what: most are asked for again at once
         self._chosen = chosen = metrics or wanted.metrics(info)
         needed = {reference_of(name) for name in chosen if definition(name, info).needs_reference}
         load = once(partial(load_extractor, spec))
@@ -345,8 +334,14 @@ class _Measuring:
         self.infos = metric_infos(info, self._references, chosen, *options)
 
     def images(self, cell_id: str, first_rows: frozenset[int] | None = None) -> Gathered:
-        shards = self._extracted.shards(cell_id, first_rows)
-        return gathered(paired_features(self._store, shards, self._info.extractor_id, self._info.dimension))
+        """With `first_rows`, of shards that start at these rows."""
+        if self._last is None or self._last[0] != (cell_id, first_rows):
+            self._last = None  # let go of before others come
+            shards = self._extracted.shards(cell_id, first_rows)
+            num_images = self._extracted.num_images(cell_id, first_rows)
+            found = gathered_cell(self._run, shards, num_images, self._info, self._engine, self._progress)
+            self._last = (cell_id, first_rows), found
+        return self._last[1]
 
     def cell(self, images: Gathered) -> MeasuredCell:
         options = (self._options.clip_convention, self._options.seed, self._logits)
@@ -354,10 +349,10 @@ class _Measuring:
         what = (images, self._info, self._references, self._chosen)
         return measured_cell(*what, *options, num_projections=num_projections)
 
-    def broken_down(self, cell_id: str, names: Mapping[str, str]) -> dict[str, Figures]:
+    def broken_down(self, images: Gathered, names: Mapping[str, str]) -> dict[str, Figures]:
         """By the groups of its prompts."""
         options = (self._chosen, self._options.clip_convention, self._options.seed)
-        return broken_down(self.images(cell_id), names, self._info, *options)
+        return broken_down(images, names, self._info, *options)
 
     def controls(self, measured: Mapping[str, MeasuredCell]) -> dict[str, Control]:
         """Beside these cells, of which there is at least one: those that the extractor's metrics have."""

@@ -1,5 +1,6 @@
 """What becomes of images once they are rendered, as a caller says it: where they go and as what."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -11,9 +12,12 @@ from darkroom.api.options import ENDPOINT_HELP
 from darkroom.domain.errors import DarkroomError, credentials_in, has_credentials
 from darkroom.domain.trajectories import MOST_STEPS, NUM_STEPS, SIDE
 from darkroom.runs.overlays import OverlayFault, OverlaySettings, check_colour, read_box
-from darkroom.runs.signing import ENVIRONMENT, TEST, Signing
+from darkroom.runs.signing_keys import ENVIRONMENT, TEST, Signing
+from darkroom.runs.videos import CODECS, VIDEO_FORMATS
 from darkroom.runs.watermarks import check_text
 from darkroom.storage.store import endpoint_of_no_store, is_remote
+
+_DER = re.compile(rf"({ENVIRONMENT})?\s*M[A-I][A-Za-z0-9+/=\s]{{50,}}")  # a key or a certificate in base64
 
 
 def absolute(path: str) -> str:
@@ -56,11 +60,12 @@ class C2paOptions:
 
     def __post_init__(self) -> None:
         check_options(self, "output.c2pa.")
-        if "-----BEGIN" in (self.private_key or ""):
-            raise DarkroomError(
-                "output.c2pa.private_key holds a key itself, which commands and logs would keep; name its file, or "
-                "env:NAME"
-            )
+        for name, remedy in (("certificate", "name its file"), ("private_key", "name its file, or env:NAME")):
+            if "-----BEGIN" in (given := getattr(self, name) or "") or _DER.fullmatch(given):
+                raise DarkroomError(
+                    f"output.c2pa.{name} holds a key or a certificate itself, which commands and logs would keep; "
+                    f"{remedy}"
+                )
         is_own = self.certificate not in (None, TEST)
         if self.private_key is not None and not is_own:
             raise DarkroomError(
@@ -152,6 +157,20 @@ class OutputOptions:
         help="Whether each file says that a model made it, which one, and of which prompt (IPTC digital source type in "
         "XMP); in webp and jpeg its settings too, as png has them. Files of an images API stay as they came.",
     )
+    video_format: str = option(
+        "mp4",
+        choices=VIDEO_FORMATS,
+        help="How videos are encoded: mp4 (H.264) and webm (VP9), by the optional package av; webp and gif, animated; "
+        "zip, a PNG a frame, which alone loses nothing.",
+    )
+    crf: int | None = option(
+        None,
+        low=0,
+        high=63,
+        help="Of mp4, up to 51, and webm: less is larger and better; null: "
+        + " and ".join(f"{codec.crf} of {name}" for name, codec in CODECS.items())
+        + ".",
+    )
     trajectory: bool = option(
         False,
         help="Whether it is stored how some images form: x_t and predicted x_0 of chosen steps, as pictures of at most "
@@ -174,14 +193,22 @@ class OutputOptions:
         self._check_trajectory()
         if self.uri is not None and has_credentials(self.uri):
             raise credentials_in("output.uri")
-        if self.image_format == "png" and self.quality != OutputOptions.quality:
+        if "webp" not in (self.image_format, self.video_format) and self.image_format != "jpeg":
+            self._check_no_quality()
+        codec = CODECS.get(self.video_format)
+        if self.crf is not None and (codec is None or self.crf > codec.most):
+            of = f"at most {codec.most} in {self.video_format}" if codec else f"of {' and '.join(CODECS)}"
+            raise DarkroomError(f"output.crf={self.crf}: it is {of}; give another, or another output.video_format")
+        if self.endpoint_url is not None and not is_remote(self.uri or ""):
+            where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
+            raise endpoint_of_no_store(where)
+
+    def _check_no_quality(self) -> None:
+        if self.quality != OutputOptions.quality:
             raise DarkroomError(
                 f"output.quality={self.quality} is of webp and jpeg, and output.image_format is png; leave it out, or "
                 "choose another format"
             )
-        if self.endpoint_url is not None and not is_remote(self.uri or ""):
-            where = "not given, which is a folder" if self.uri is None else f"the folder {self.uri}"
-            raise endpoint_of_no_store(where)
 
     def _check_trajectory(self) -> None:
         steps = self.trajectory_steps

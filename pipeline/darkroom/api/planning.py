@@ -261,7 +261,7 @@ def _size_made(renderer: Renderer, sampling: Sampling) -> str:
         return f"an error ({error})"
     if image.pixels is None:
         return f"an error ({image.error})"
-    height, width = image.pixels.shape[:2]
+    height, width = image.pixels.shape[-3:-1]
     return f"{width}x{height}"
 
 

@@ -5,14 +5,21 @@ own or as a command, unless the caller names it again.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from darkroom.api.checking import Checked, Request
-from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation, extractor_specs, stored_options
+from darkroom.api.evaluation import (
+    CheckedEvaluation,
+    check_columns,
+    check_evaluation,
+    check_frames,
+    extractor_specs,
+    stored_options,
+)
 from darkroom.api.evaluation_options import EvaluationOptions, PolicyRule
-from darkroom.api.events import Progress
+from darkroom.api.events import Progress, Warned
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.policy import DROP, REGENERATE, USUAL_ATTEMPTS, Best, Policy, PolicyFigure, Rule
 from darkroom.domain.setting_values import unknown
@@ -20,6 +27,7 @@ from darkroom.evaluation.catalogue import definition, metrics_for
 from darkroom.evaluation.extractor import ExtractorSpec
 from darkroom.evaluation.measuring import figure_name
 from darkroom.evaluation.opening import EXTRACTORS, inspect_extractor, pin_extractor
+from darkroom.evaluation.reference_free import image_score_range
 from darkroom.runs.commands import word
 from darkroom.runs.features import ExtractorInfo
 from darkroom.runs.run import RunInfo
@@ -47,8 +55,12 @@ def check_policy(found: Checked, evaluation: CheckedEvaluation | None, progress:
     checked = CheckedPolicy(_policy(request.policy, scoring), scoring)
     if checked.policy.best:
         _check_numbers(request, found, checked.policy.best)
+    for text in _idle_rules(checked.policy):
+        progress(Warned(text))
     asked = [info for info in scoring.extractors if info.extractor_id in checked.policy.extractor_ids]
-    check_columns(replace(scoring, extractors=tuple(asked)), found.scan.extras_schema.names)
+    used = replace(scoring, extractors=tuple(asked))
+    check_columns(used, found.scan.extras_schema.names)
+    check_frames(used, found.are_videos)
     return checked
 
 
@@ -115,6 +127,21 @@ def _best(entry: PolicyRule, known: dict[str, PolicyFigure], scoring: CheckedEva
         if figure_name(info, metric) == name
     )
     return Best(entry.keep or 1, int(entry.of or 0), name, definition(metric, info).higher_is_better)
+
+
+def _idle_rules(policy: Policy) -> Iterator[str]:
+    """Rules that choose nothing, by figures whose range is known: of scorers' own it is not."""
+    clip = {figure.name: image_score_range(figure.convention) for figure in policy.figures if figure.column is None}
+    for rule in policy.rules:
+        if rule.figure not in clip:
+            continue
+        low, high = clip[rule.figure]
+        above, below = rule.above, rule.below
+        holds_always = (above is not None and above < low) or (below is not None and below > high)
+        holds_never = (above is not None and above >= high) or (below is not None and below <= low)
+        if holds_always or holds_never:
+            what = "it holds for every image" if holds_always else "it holds for none"
+            yield f"policy: {rule}: {rule.figure} lies between {low:g} and {high:g}, so that {what}"
 
 
 def _check_numbers(request: Request, found: Checked, best: Best) -> None:

@@ -24,7 +24,8 @@ from darkroom.rendering.schedulers import check_scheduler
 _LIMITED = ("num_inference_steps", "clip_skip")  # of which the highest fits where all do
 _OF_REFINERS = ("num_inference_steps", "guidance_scale")
 _OF_SCHEDULERS = ("scheduler", "eta")
-_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_REFINERS, *_OF_SCHEDULERS, "strength", *PICTURES))
+_OF_FRAMES = ("num_frames",)
+_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_FRAMES, *_OF_REFINERS, *_OF_SCHEDULERS, "strength", *PICTURES))
 _SHOWN = 3  # sizes in a message
 Numbers = tuple[tuple[str, Value], ...]
 LORA_TAGS = "<lora:...>"  # among the settings that rows have of their own, where prompts name LoRAs
@@ -84,6 +85,7 @@ def _may_misfit(item: CheckedCell, scan: PromptScan) -> bool:
     if (
         "scheduler" in own
         or (own & {*SIZE} and not makes_all_sizes(model))
+        or (own & {*_OF_FRAMES} and model.family.frames_unit)
         or (own & {*_OF_REFINERS} and model.identity.refiner)
     ):
         return True

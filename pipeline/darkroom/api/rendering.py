@@ -7,8 +7,8 @@ import numpy as np
 
 from darkroom.api.checking import Checked, Request, check
 from darkroom.api.compiling import chosen
-from darkroom.api.engine import Engine, driver_device, likely_device, started
-from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation
+from darkroom.api.engine import Engine, likely_device, started
+from darkroom.api.evaluation import CheckedEvaluation, check_columns, check_evaluation, check_frames
 from darkroom.api.events import (
     BatchSizeSettled,
     CellsEqual,
@@ -20,6 +20,7 @@ from darkroom.api.events import (
     RunWritten,
     Warned,
 )
+from darkroom.api.folder_card import write_card
 from darkroom.api.footprint import check_weights
 from darkroom.api.growing import grown, growth_of, order_of
 from darkroom.api.halving import check_first_round, check_halving, halved, halving_fault
@@ -87,6 +88,7 @@ def render(request: Request, progress: Progress) -> RenderResult:
         check_halving(request.halving, evaluation)
     if evaluation:
         check_columns(evaluation, found.scan.extras_schema.names)
+        check_frames(evaluation, found.are_videos)
     store = open_store(found.store)
     _check_older_places(found, store)
     store.check()
@@ -215,6 +217,7 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
     run = job.opened()
     for line in equal_lines(job.store, run.cells, run.info):
         job.progress(CellsEqual(line))
+    write_card(run, job.progress)
     _write_contact_sheet(job, run.cells)
     if job.evaluation is None:
         return RenderResult(run, (*rounds, rendered))
@@ -226,7 +229,7 @@ def render_whole(job: RenderJob, rounds: tuple[Rendered, ...] = ()) -> RenderRes
         return RenderResult(run, (*rounds, rendered))
     # Shards of earlier calls may lack features: they get them first.
     extracted = extract_for(run, job.evaluation, job.engine, job.progress)
-    evaluated = measure(run, job.evaluation, extracted, driver_device(job.engine.options), job.progress)
+    evaluated = measure(run, job.evaluation, extracted, job.engine, job.progress)
     return RenderResult(run, (*rounds, rendered), evaluated)
 
 

@@ -5,12 +5,15 @@ from functools import partial
 from typing import Any
 
 from darkroom.api.evaluation_options import GridImageOptions
+from darkroom.api.preflight import listed_words, run_preflight
 from darkroom.api.run import Run, check_writable
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.figures import read_evaluations
 from darkroom.evaluation.reference import Images, decode
 from darkroom.evaluation.reference_opening import open_references
+from darkroom.prompts.preflight import EXTRA
 from darkroom.reporting.building import ReportOptions, build
+from darkroom.reporting.content import PromptFindings
 from darkroom.reporting.grid_image import GRID
 from darkroom.reporting.publishing import publish, report_files
 from darkroom.reporting.trajectories import ReferencePicture
@@ -31,8 +34,13 @@ def write_report(
     endpoint_url: str | None,
     num_prompts: int,
     grid: GridImageOptions = GridImageOptions(),  # noqa: B008 - frozen
+    words: str | None = None,
 ) -> Report:
-    """Write it to a folder or an address, None for report/ under the run, with at most `num_prompts` in every cell."""
+    """Write it to a folder or an address, None for report/ under the run, with at most `num_prompts` in every cell.
+
+    `words`: a file of words that are looked for in prompts.
+    """
+    listed = listed_words(words)
     store, prefix = run.store, REPORT_PREFIX
     if out is None:
         check_writable(run)  # before the work
@@ -40,7 +48,8 @@ def write_report(
         store, prefix = open_store(parse_spec(out, endpoint_url)), ""
         store.check()
     href, find = ".." if out is None else None, partial(_reference_picture, run.store)
-    options = ReportOptions(num_prompts, href, grid.columns, grid.num_prompts, find)
+    prompts = PromptFindings(run_preflight(run, listed), EXTRA)
+    options = ReportOptions(num_prompts, href, grid.columns, grid.num_prompts, find, prompts)
     content = build(run.store, run.info, run.cells, options)
     place = publish(report_files(content), store, prefix)
     return Report(place, bool(content.metrics), store.describe(prefix + GRID) if content.grid else None)

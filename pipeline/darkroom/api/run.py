@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -32,6 +33,7 @@ from darkroom.runs.opening import open_whole
 from darkroom.runs.policy_counts import PolicyCount
 from darkroom.runs.reading import CellState, Commits, Pace, as_in_cell, states
 from darkroom.runs.run import RunInfo
+from darkroom.runs.videos import frames_of
 from darkroom.storage.store import Store, StoreError, checked_endpoint, is_remote, open_store, parse_spec
 
 if TYPE_CHECKING:
@@ -157,7 +159,8 @@ class Run:
         return to_records(self._where(pc.not_equal(pc.field("status"), OK)))
 
     def images(self, prompt: str | None = None, cell: str | None = None, **columns: Any) -> Iterator[Image.Image]:
-        """Images in order of their shards, read as they are taken; `image.info["record"]` is what is said of each.
+        """Images in order of their shards, read as they are taken; `image.info["record"]` is what is said of each. Of
+        a video it is the middle frame.
 
         `prompt`, `cell` (a cell_id) and any column of the records choose among them: `images(guidance_scale=4)`.
         Raises DarkroomError for an image that is not what was committed.
@@ -183,6 +186,13 @@ class Run:
         for found in self.images(image_id=image_id):
             return found
         raise DarkroomError(f"{self.store.describe()}: no image {image_id} is committed there")
+
+    def frames(self, image_id: str) -> np.ndarray:
+        """(num_frames, height, width, 3) uint8 RGB of the video of this id, as its file shows it. Raises DarkroomError
+        where there is none."""
+        if not self.info.output.video:
+            raise DarkroomError(f"{self.store.describe()}: its images have no frames; take image({image_id!r})")
+        return np.stack([*frames_of(self._file(self.image(image_id).info["record"]).data)])
 
     @property
     def figures(self) -> dict[str, dict[str, Figure]]:
@@ -282,13 +292,17 @@ class Run:
         return self.table(RECORD_SCHEMA.names).filter(expression)
 
     def _opened(self, record: Record) -> Image.Image:
+        file = self._file(record)
+        image = Image.fromarray(file.pixels()) if self.info.output.video else Image.open(io.BytesIO(file.data))
+        image.info["record"] = record
+        return image
+
+    def _file(self, record: Record) -> StoredFile:
         [file] = stored_files(self.store, [record])
         if file.fault:
             place = self.store.describe(record.key or "")
             raise DarkroomError(f"image {record.image_id} ({place}): {file.fault}; repair the run")
-        image = Image.open(io.BytesIO(file.data))
-        image.info["record"] = record
-        return image
+        return file
 
 
 def open_run(uri: "str | Run", endpoint_url: str | None = None, name: str = "run") -> Run:

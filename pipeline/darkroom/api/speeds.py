@@ -2,7 +2,7 @@
 which `auto` stands for, unless a run has a number of its own.
 
 A speed is kept by all that it depends on: the model, how it is held, the kind of device, the batch size, the size of
-images, the steps and the versions. Of GPUs alone, since nothing is chosen by it elsewhere.
+images, the steps, of videos the frames, and the versions. Of GPUs alone, since nothing is chosen by it elsewhere.
 """
 
 import json
@@ -29,7 +29,7 @@ from darkroom.storage.store import NotFound, Store
 
 _CACHE = "speeds"
 _MEASURED_ON = ("cuda",)
-_SHAPING = frozenset({"height", "width", "num_inference_steps", "guidance_scale"})
+_SHAPING = frozenset({"height", "width", "num_frames", "num_inference_steps", "guidance_scale"})
 _USUAL_BATCH_SIZE = 8  # of a renderer without a model, and of runs that name no number
 
 
@@ -70,7 +70,8 @@ def are_alike(overriding: Collection[str]) -> bool:
 
 
 def _name(spec: RendererSpec, sampling: Sampling) -> str:
-    shape = sampling.height, sampling.width, sampling.num_inference_steps, sampling.is_guided, sampling.lossy
+    frames = (sampling.num_frames,) if sampling.is_video else ()
+    shape = sampling.height, sampling.width, sampling.num_inference_steps, sampling.is_guided, sampling.lossy, *frames
     versions = {library: version(library) for library in ("torch", "diffusers")}
     where = device_model(spec.device), dict(spec.model.execution), versions
     return f"{digest('speed', model_key(spec.model.identity), spec.batch_size, shape, where)}.json"
@@ -136,7 +137,7 @@ def usual_speed(pipeline_class: str, sampling: Sampling) -> Speed:
     fastest that is known, at the smallest gain and the highest cost."""
     pixels, known = _KNOWN.get(pipeline_class) or _least()
     share = sampling.height * sampling.width / pixels * sampling.num_inference_steps / _KNOWN_STEPS
-    share *= 1 if sampling.is_guided else 1 / 2
+    share *= (1 if sampling.is_guided else 1 / 2) * (sampling.num_frames or 1)
     return Speed(known.eager_s * share, known.compiled_s * share, known.compile_s)
 
 

@@ -9,32 +9,33 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from darkroom import __version__
 from darkroom.api.engine import local_device
-from darkroom.api.events import ImageDamaged, ImageDiffers, Progress, RenderedElsewhere, Warned
+from darkroom.api.events import ImageDamaged, ImageDiffers, Noted, Progress, RenderedElsewhere, Warned
+from darkroom.api.folder_card import write_card
 from darkroom.api.models import check_place, models_of
 from darkroom.api.options import ModelPlace
 from darkroom.api.picture_checks import pictures_of
 from darkroom.api.proving import limited_as
 from darkroom.api.run import Run, check_writable
-from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import Record, Sample
 from darkroom.domain.trajectories import steps_text
 from darkroom.engine.device import LoadedModel, batches
 from darkroom.engine.shard import with_trajectory
+from darkroom.exporting.run_folder import folder_card_fault
 from darkroom.rendering.backends import AUTO, OPENVINO, TORCH, backend_of
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
 from darkroom.rendering.renderer import RenderedImage, Renderer, RendererSpec, load_renderer
 from darkroom.runs import images as stored_images
 from darkroom.runs.cells import cell_of
 from darkroom.runs.commands import on_run
-from darkroom.runs.encoding import CONTENT_TYPES, decode, pixels_digest
+from darkroom.runs.encoding import CONTENT_TYPES, decode_all, pixels_digest
 from darkroom.runs.finishing import finish
 from darkroom.runs.images import (
     StoredObject,
@@ -47,7 +48,7 @@ from darkroom.runs.images import (
 from darkroom.runs.layouts import as_rendered, encode_image, encode_trajectory
 from darkroom.runs.overlays import Overlay
 from darkroom.runs.reading import find_image, model_as_recorded, recorded_sample, sample
-from darkroom.runs.signing import ReadManifest, read_manifest
+from darkroom.runs.signing import ReadManifest, read_manifest, trusted, unread
 from darkroom.runs.trajectories import StoredTrajectory, is_recorded, recorded_trajectories, stored_trajectories
 from darkroom.runs.watermarks import FOUND
 from darkroom.storage.store import Store, prefetched
@@ -174,6 +175,9 @@ def check_stored(run: Run, progress: Progress) -> StoredCheck:
             progress(ImageDamaged(image_id, run.store.describe(item.key), reason))
     faults = [item.fault for item in _told_trajectories(run, progress)]
     trajectories = len(faults), len([*filter(None, faults)])
+    if fault := folder_card_fault(run.store, run.info, run.cells):
+        mending = on_run("repair", run.store.spec)
+        progress(Noted(f"{fault}; the command that made the run writes it anew, and so does `{mending}`"))
     return StoredCheck(num_images, num_damaged, *trajectories, *_told_sidecars(run, progress))
 
 
@@ -207,7 +211,7 @@ def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = No
             f"{run.store.describe()}: its images have no signed manifests; a run has them that begins with "
             "output.c2pa.certificate"
         )
-    anchors = _anchors(trust_anchors)
+    anchors = trusted(trust_anchors)
     num_images, signers = 0, Counter[Signer]()
     portions = (records[at : at + _AT_ONCE] for records in signed_records(run.store)
                 for at in range(0, len(records), _AT_ONCE))  # fmt: skip
@@ -222,22 +226,13 @@ def check_manifests(run: Run, progress: Progress, trust_anchors: str | None = No
     return ManifestCheck(num_images, signers)
 
 
-def _anchors(path: str | None) -> str | None:
-    try:
-        return None if path is None else Path(path).expanduser().read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise DarkroomError(
-            f"trust_anchors={path}: cannot be read ({first_line(error)}); give a PEM file of root certificates"
-        ) from error
-
-
 def _read_manifests(run: Run, records: Sequence[Record], anchors: str | None) -> list[tuple[Record, ReadManifest]]:
     """Each record with what its manifest says; an image that is not what was committed is the fault where it is."""
     found = []
     files, sidecars = stored_files(run.store, records), stored_sidecars(run.store, records)
     for file, sidecar in zip(files, sidecars, strict=True):
         if fault := file.fault or sidecar.fault:
-            read = ReadManifest("", False, fault)
+            read = unread(fault)
         else:
             read = read_manifest(sidecar.data, file.data, run.info.output.image_format, anchors)
         found.append((file.record, read))
@@ -266,6 +261,7 @@ def repair(
             for image_id in item.damages:
                 place, reason = run.store.describe(item.key), left.get(image_id, "")
                 progress(ImageDamaged(image_id, place, reason, is_repaired=image_id not in left))
+    write_card(run, progress)
     _, num_sidecars = _told_sidecars(run, progress, _SIGNED_ONCE)
     return Repair(num_damaged, num_left, *_repair_trajectories(run, rerenderer, progress), num_sidecars)
 
@@ -321,7 +317,7 @@ def _difference(record: Record, made: Rerendered | None, store: Store, progress:
 
 def _pixel_difference(record: Record, made: Rerendered, store: Store) -> str:
     try:
-        old, new = (decode(data).astype(np.int16) for data in (image_bytes(store, record), made.data))
+        old, new = (decode_all(data).astype(np.int16) for data in (image_bytes(store, record), made.data))
     except DarkroomError as error:
         return f"the stored one cannot be compared: {error}"
     if old.shape != new.shape:

@@ -62,6 +62,7 @@ _PARAMETER = (
 _USER = re.compile(rf"{_SCHEME}(?:[^\s/?#]*@|[^\s/?#:]*:(?!{_PORT})[^\s]*@)", re.IGNORECASE)
 _BARE_USER = re.compile(r"(?<![\w:.@+-])[\w.+-]+:[^\s/@:'\"]+@(?=[\w\[])")  # user:password@host without a scheme
 _QUERY = re.compile(rf"(?P<name>[?&;](?:{_PARAMETER})=)(?!\*\*\*)[^&;\s'\"\])]+", re.IGNORECASE)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
 _TOKEN = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0-9]{16,})")
 
 
@@ -71,7 +72,8 @@ def has_credentials(address: str) -> bool:
 
 
 def redacted(text: str) -> str:
-    """The text, with what is secret in its addresses hidden, and tokens of known shapes too."""
+    """The text, with what is secret in its addresses hidden, and private keys and tokens of known shapes too."""
+    text = _PRIVATE_KEY.sub(rf"\g<1>{_HIDDEN}", text)
     text = _USER.sub(rf"\g<scheme>{_HIDDEN}@", text)
     text = _QUERY.sub(rf"\g<name>{_HIDDEN}", text)
     return _TOKEN.sub(_HIDDEN, _BARE_USER.sub(f"{_HIDDEN}@", text))

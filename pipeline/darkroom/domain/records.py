@@ -79,7 +79,8 @@ class ImageRequest:
         """Requests that share it may share a batch, of a renderer that mixes these or of one that does not."""
         sampling, adapters = self.sampling, self.adapters
         if self.pictures:  # which are each image's own; whether there are any decides who renders
-            sampling = replace(sampling, **{name: name if getattr(sampling, name) else "" for name in PICTURES})
+            kinds: dict[str, Any] = {name: name if getattr(sampling, name) else "" for name in PICTURES}
+            sampling = replace(sampling, **kinds)
         if mixes_loras:
             sampling, adapters = replace(sampling, **_NO_LORAS), ()
         if mixes_guidance:

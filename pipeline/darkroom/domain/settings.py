@@ -455,6 +455,27 @@ class Sampling:
         high=10,
         help="Factor of the weights of all LoRAs that an image is made with, so that their proportions stay.",
     )
+    num_frames: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        argument=True,
+        row=True,
+        low=1,
+        high=10_000,
+        label="Frames",
+        help="Frames of a video; null: as many as the model was made for, and of a model of images none.",
+    )
+    fps: int | None = setting(
+        None,
+        from_model=True,
+        neutral=None,
+        row=True,
+        low=1,
+        high=240,
+        label="FPS",
+        help="Frames a second of a video; LTX is told it as frame_rate. null: what the model was made for.",
+    )
     image: str = setting(
         "",
         neutral="",
@@ -512,6 +533,11 @@ class Sampling:
         help="What the noise of every image is drawn from, together with its prompt's id and its number; a row's own "
         "seed is used as it stands, and counted up for its further images.",
     )  # None: the run's
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it makes videos, and else images."""
+        return self.num_frames is not None
 
     @property
     def is_guided(self) -> bool:
@@ -575,6 +601,7 @@ LOSSY_OF_MODEL = tuple(each for each in settings_of(ModelRef) if each.lossy and 
 LOSSY_PARTS = tuple(each.name for each in PARTS if each.lossy)  # kinds of its parts
 # How a model is held in memory: no part of its identity, since images stay as they are up to the order of sums.
 EXECUTION = tuple(each for each in settings_of(ModelRef) if not each.of_image)
+OF_VIDEOS = ("num_frames", "fps")  # None: of a model that makes images
 # Of settings that every image has, what they say where its renderer takes no such setting.
 UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
 # What cells most often differ in, in the order that a reader looks at it.

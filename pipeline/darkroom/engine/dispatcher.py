@@ -34,7 +34,9 @@ _NAME = "local"
 class Dispatcher(Protocol):
     """Runs every task on workers and says what became of each."""
 
-    def run(self, tasks: Iterator[Task], listen: Listener) -> None: ...
+    def run(self, tasks: Iterator[Task], listen: Listener, may_begin: Callable[[], bool] = lambda: True) -> None:
+        """`may_begin`: whether one more of the tasks may be begun now; where none may, some are under way."""
+        ...
 
 
 @dataclass
@@ -51,8 +53,9 @@ class Attempt:
 class Ledger:
     """Tasks that wait, bounded by what the workers ask for; never more of the dataset than that."""
 
-    def __init__(self, tasks: Iterator[Task], max_attempts: int) -> None:
+    def __init__(self, tasks: Iterator[Task], max_attempts: int, may_begin: Callable[[], bool] = lambda: True) -> None:
         self._fresh = tasks
+        self._may_begin = may_begin
         self._to_retry: deque[Attempt] = deque()
         self._suspects: deque[Attempt] = deque()
         self._max_attempts = max_attempts
@@ -76,6 +79,8 @@ class Ledger:
         """The next task that may share a worker."""
         if self._to_retry:
             return self._start(self._to_retry.popleft())
+        if not self._may_begin():
+            return None
         attempt = self._peek()
         self._next_fresh = None
         return self._start(attempt) if attempt else None
@@ -121,11 +126,11 @@ class LocalDispatcher:
         self._make_worker = make_worker
         self._max_attempts = max_attempts
 
-    def run(self, tasks: Iterator[Task], listen: Listener) -> None:
+    def run(self, tasks: Iterator[Task], listen: Listener, may_begin: Callable[[], bool] = lambda: True) -> None:
         started = time.perf_counter()
         worker = self._make_worker()
         listen(WorkerReady(_NAME, time.perf_counter() - started))
-        ledger = Ledger(tasks, self._max_attempts)
+        ledger = Ledger(tasks, self._max_attempts, may_begin)
         pool = ThreadPoolExecutor(_IN_FLIGHT, "shard")
         in_flight: dict[Future[ShardReport], Attempt] = {}
         try:

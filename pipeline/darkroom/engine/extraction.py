@@ -3,6 +3,7 @@
 A picture that an extractor fails on costs that picture's features alone: its row is NaN, with the reason beside it.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,13 @@ import pyarrow as pa
 from darkroom.domain.errors import DarkroomError, EndsRun, WrongModel
 from darkroom.domain.progress import OFF, Profile
 from darkroom.engine.device import Device
-from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer, RowScorer
+from darkroom.evaluation.extractor import CaptionExtractor, Extractor, ImageScorer, RowScorer, Scores
 from darkroom.evaluation.scorer_process import ScorerDied
 from darkroom.prompts.extras import json_values
 from darkroom.rendering.renderer import FatalDeviceError, explained
 from darkroom.runs.encoding import LOSSLESS, EncodedImage, decode
 from darkroom.runs.features import ImageFeatures, ShardFeatures, joined_features
+from darkroom.runs.videos import some_frames, video_in
 
 _MAX_ERROR_CHARS = 300
 _CHUNK = 32  # pictures of a shard that are held before their features are made
@@ -36,9 +38,18 @@ class Picture:
 
     image_id: str
     prompt: str  # its words, without weights
-    pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB of its file, of a video the middle frame
     sha256: str = ""  # of its file, where that is known already
     row: Mapping[str, Any] = field(default_factory=dict)  # of its prompt: `prompt_rows`
+    video: bytes = field(default=b"", repr=False)  # the file that it is the middle frame of; empty: a picture
+
+    def seen(self, num_frames: int) -> np.ndarray:
+        """What an extractor looks at: pixels, or so many frames of the video, (F, H, W, 3)."""
+        if not num_frames:
+            return self.pixels
+        if not self.video:
+            raise ValueError("it is an image, and frames of a video are looked at")
+        return np.stack(some_frames(self.video, num_frames))
 
 
 def columns_read(extractors: Iterable[Extractor]) -> list[str]:
@@ -103,9 +114,10 @@ def _made(extractor: Extractor, pictures: Sequence[Picture]) -> ShardFeatures:
 def _scored(
     scorer: RowScorer, pictures: Sequence[Picture], digests: tuple[str, ...]
 ) -> tuple[ImageFeatures, tuple[str, ...], tuple[str, ...]]:
-    """The arguments of ShardFeatures: a score that does not apply is NaN, and no error."""
+    """The arguments of ShardFeatures: a score that does not apply, which the scorer says as None, is NaN there, and no
+    error; one that is NaN itself is one, as of every other scorer."""
     rows = [{**picture.row, "image_id": picture.image_id, "prompt": picture.prompt} for picture in pictures]
-    answers = scorer.row_scores([picture.pixels for picture in pictures], rows)
+    answers = scorer.row_scores([picture.seen(scorer.info.num_frames) for picture in pictures], rows)
     if len(answers) != len(pictures):
         raise ValueError(f"{scorer.info.name} gave {len(answers)} answers for {len(pictures)} pictures")
     names = [score.name for score in scorer.info.named_scores]
@@ -113,7 +125,7 @@ def _scored(
     found = [none if isinstance(answer, str) else answer for answer in answers]
     scores = np.array([[answer[name] for name in names] for answer in found], np.float32)  # None becomes NaN
     errors = tuple(
-        answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else _infinite_fault(row)
+        answer[:_MAX_ERROR_CHARS] if isinstance(answer, str) else _score_fault(answer, row)
         for answer, row in zip(answers, scores, strict=True)
     )
     ids = tuple(picture.image_id for picture in pictures)
@@ -136,7 +148,8 @@ def _is_device_fault(error: BaseException) -> bool:
 
 def _features_by(extractor: Extractor, pictures: Sequence[Picture]) -> ImageFeatures:
     image_ids = tuple(picture.image_id for picture in pictures)
-    pixels, prompts = [picture.pixels for picture in pictures], [picture.prompt for picture in pictures]
+    pixels = [picture.seen(extractor.info.num_frames) for picture in pictures]
+    prompts = [picture.prompt for picture in pictures]
     if isinstance(extractor, ImageScorer):
         scores = np.asarray(extractor.scores(pixels, prompts), np.float32)
         return _without_captions(image_ids, scores[:, None] if scores.ndim == 1 else scores)
@@ -160,9 +173,10 @@ def _finite_fault(row: np.ndarray) -> str:
     return "" if np.isfinite(row).all() else "its features are not finite numbers"
 
 
-def _infinite_fault(row: np.ndarray) -> str:
-    """NaN stands for a score that does not apply."""
-    return "its scores are not finite numbers" if np.isinf(row).any() else ""
+def _score_fault(answer: Scores, row: np.ndarray) -> str:
+    """`row`: the same in float32."""
+    is_nan = any(value is not None and math.isnan(value) for value in answer.values())
+    return "its scores are not finite numbers" if is_nan or np.isinf(row).any() else ""
 
 
 def _without_captions(image_ids: tuple[str, ...], features: np.ndarray) -> ImageFeatures:
@@ -233,7 +247,7 @@ class InlineFeatures:
     def add(self, image: EncodedImage, caption: str, pixels: np.ndarray) -> None:
         """An image that was encoded from these pixels; its features are made between the device's batches."""
         try:
-            shown = pixels if self._is_lossless else decode(image.data)
+            shown = pixels if self._is_lossless and pixels.ndim == 3 else decode(image.data)
         except DarkroomError as error:  # such as an image that is larger than any that is read
             extractors = (each for lane in self._lanes for each in lane.extractors)
             self._unreadable.append(
@@ -242,7 +256,7 @@ class InlineFeatures:
             return
         with self._adding:
             row = self._rows.get(image.image_id, {})
-            self._waiting.append(Picture(image.image_id, caption, shown, row=row))
+            self._waiting.append(Picture(image.image_id, caption, shown, row=row, video=video_in(image.data)))
             if len(self._waiting) >= _CHUNK:
                 self._flush()
 

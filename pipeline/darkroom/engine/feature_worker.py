@@ -15,6 +15,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Shard
+from darkroom.domain.progress import Doing
 from darkroom.domain.prompt_syntax import read_prompt
 from darkroom.domain.records import OK, Record
 from darkroom.engine.extraction import Picture, columns_read, extract, prompt_rows, without_features
@@ -25,6 +26,7 @@ from darkroom.runs import manifest
 from darkroom.runs.features import ShardFeatures, get_features, joined_features, put_features
 from darkroom.runs.images import StoredFile, stored_files
 from darkroom.runs.manifest import extra_columns, to_records
+from darkroom.runs.videos import video_in
 from darkroom.storage.store import Store, StoreSpec, open_store
 
 _CHUNK = 64  # images decoded at a time: what bounds the memory
@@ -47,6 +49,7 @@ class FeatureWorker:
 
     def __init__(self, load: Callable[[], Sequence[Extractor]], store: Store) -> None:
         self._store = store
+        self._doing = Doing()
         self._device = ThreadPoolExecutor(1, "device")
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, "decode")
         self._stop = threading.Event()
@@ -62,27 +65,32 @@ class FeatureWorker:
         """Make the features that a committed shard lacks; an exception leaves nothing stored."""
         assert isinstance(task, FeatureTask)
         started = time.perf_counter()
-        table = manifest.read(self._store, task.shard)
+        self._doing.taken()  # of a try that failed
+        with self._doing.at("reading records and features"):
+            table = manifest.read(self._store, task.shard)
+            known = [self._known(extractor, task.shard) for extractor in self._extractors]
         records = to_records(table)
         ok = [record for record in records if record.status == OK]
         names = [(record.prompt_id, record.sample_index) for record in records]
         told = prompt_rows(names, extra_columns(table), columns_read(self._extractors))
         rows = {record.image_id: row for record, row in zip(records, told, strict=True)}
-        extractions = [
-            _Extraction(extractor, self._known(extractor, task.shard), ok, rows) for extractor in self._extractors
-        ]
+        extractions = [_Extraction(*pair, ok, rows) for pair in zip(self._extractors, known, strict=True)]
         missing = [record for record in ok if any(each.is_missing(record) for each in extractions)]
         for chunk in _chunks(missing):
             self._extract(chunk, extractions)
         failed = set[str]()
         for each in extractions:
             whole = each.result()
-            put_features(self._store, each.extractor.info.extractor_id, task.shard, whole)
+            with self._doing.at("storing features"):
+                put_features(self._store, each.extractor.info.extractor_id, task.shard, whole)
             failed.update(image_id for image_id, error in zip(whole.image_ids, whole.errors, strict=True) if error)
         num_bytes = sum(record.bytes or 0 for record in missing)
-        wall_s = time.perf_counter() - started
-        stage_s = {"extracting features": wall_s}
+        wall_s, stage_s = time.perf_counter() - started, self._doing.taken()
         return ShardReport(len(ok) - len(failed), len(failed), num_bytes, render_s=0.0, wall_s=wall_s, stage_s=stage_s)
+
+    def longest(self) -> tuple[str, float] | None:
+        """The stage that one of its threads has been at for longest, with the seconds; None where all are idle."""
+        return self._doing.longest()
 
     def close(self) -> None:
         self._stop.set()
@@ -98,8 +106,10 @@ class FeatureWorker:
     def _extract(self, records: Sequence[Record], extractions: "Sequence[_Extraction]") -> None:
         if self._stop.is_set():
             raise InterruptedError("the feature worker was closed")
-        files = list(self._decoders.map(_decoded, stored_files(self._store, records)))
-        self._device.submit(_add, extractions, files).result()
+        with self._doing.at("reading images"):
+            files = list(self._decoders.map(_decoded, stored_files(self._store, records)))
+        with self._doing.at("extracting features"):  # and waiting for another shard's
+            self._device.submit(_add, extractions, files).result()
 
 
 class _Extraction:
@@ -127,7 +137,14 @@ class _Extraction:
         """On the device's thread."""
         missing = [(file, pixels) for file, pixels in files if self.is_missing(file.record)]
         pictures = [
-            Picture(file.record.image_id, _caption(file.record), pixels, file.sha256, self._told[file.record.image_id])
+            Picture(
+                file.record.image_id,
+                _caption(file.record),
+                pixels,
+                file.sha256,
+                self._told[file.record.image_id],
+                video_in(file.data),
+            )
             for file, pixels in missing
             if pixels is not None
         ]

@@ -24,7 +24,7 @@ from darkroom.engine.meter import Meter, State
 from darkroom.engine.tasks import Summary
 
 COUNTER, GAUGE = "counter", "gauge"
-RUN, WORK = "run", "work"  # labels of every metric: the run's address, and rendering, features or retry
+RUN, WORK = "run", "work"  # labels of every metric: the run's address, and the stage, such as rendering
 Values = Mapping[tuple[str, ...], float]  # values of the metric's own labels, in order -> number
 Family = CounterMetricFamily | GaugeMetricFamily
 

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+
+import pyarrow as pa
 
 from darkroom import __version__
 from darkroom.domain.adapters import parts_used
@@ -39,12 +42,14 @@ from darkroom.runs.layouts import (
     place_trajectory,
 )
 from darkroom.runs.overlays import Overlay
+from darkroom.runs.own_columns import own_columns
 from darkroom.runs.run import OutputInfo
 from darkroom.runs.signing import ManifestSigner
 from darkroom.storage.store import Store
 
 _NUM_THREADS = 8
 _PENDING_BATCHES = 4  # with those threads, per worker: what bounds its memory
+_PENDING_OF_VIDEOS = 2  # which take far longer to render than to encode
 _POLL_S = 0.5  # between checks, while waiting for room, whether the worker was stopped
 _MAX_ERROR_CHARS = 500
 
@@ -110,7 +115,7 @@ class EncoderPool:
         self._profile = profile
         self._signer = signer
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "encode")
-        self._room = threading.BoundedSemaphore(_PENDING_BATCHES * batch_size)
+        self._room = threading.BoundedSemaphore((_PENDING_OF_VIDEOS if output.video else _PENDING_BATCHES) * batch_size)
 
     def submit(self, sample: Sample, image: RenderedImage, render_s: float, where: Destination) -> Future[Outcome]:
         """Hand an image over, as soon as there is room for it."""
@@ -172,8 +177,13 @@ class EncoderPool:
             return replace(outcome, sidecar=sidecar)
         with self._profile.span("put"):
             placed = place_image(self._store, outcome.encoded, self._output.image_format, suffix)
-            signed = place_sidecar(self._store, placed.key, sidecar) if sidecar else None
+            signed = self._place_sidecar(placed.key, sidecar, outcome.encoded) if sidecar else None
         return replace(outcome, encoded=None, placed=placed, signed=signed)
+
+    def _place_sidecar(self, key_of_image: str, sidecar: bytes, image: EncodedImage) -> Placed:
+        assert self._signer is not None
+        is_own = partial(self._signer.has_signed, image=image, image_format=self._output.image_format)
+        return place_sidecar(self._store, key_of_image, sidecar, is_own)
 
     def _with_trajectory(self, outcome: Outcome, trajectory: Trajectory, suffix: str) -> Outcome:
         steps = steps_text(trajectory.steps)
@@ -198,22 +208,37 @@ def without_image(outcome: Outcome, error: str) -> Outcome:
 
 
 def put_container(
-    store: Store, output: OutputInfo, name: str, outcomes: Sequence[Outcome], profile: Profile = OFF
+    store: Store,
+    output: OutputInfo,
+    name: str,
+    outcomes: Sequence[Outcome],
+    extras: pa.Table,
+    profile: Profile = OFF,
 ) -> list[Outcome]:
-    """Store a shard's images in one object, where the run's layout has one; outcomes with their places in it."""
+    """Store a shard's images in one object, where the run's layout has one; outcomes with their places in it.
+
+    `extras`: the other columns of the outcomes' prompt rows.
+    """
     layout = CONTAINERS.get(output.layout)
     if layout is None:
         return list(outcomes)
     images = [outcome.encoded for outcome in outcomes if outcome.encoded]
+    own = _own_columns(outcomes, extras) if output.own_columns else None
     sidecars = {outcome.sample.request.image_id: outcome.sidecar for outcome in outcomes if outcome.sidecar}
     with profile.span("put"):
-        places: Mapping[str, Placed] = place_container(store, layout, name, images) if images else {}
+        places: Mapping[str, Placed] = place_container(store, layout, name, images, own) if images else {}
         signed: Mapping[str, Placed] = place_sidecars(store, name, sidecars) if sidecars else {}
     return [
         replace(outcome, encoded=None, sidecar=None, placed=places.get(image_id), signed=signed.get(image_id))
         for outcome in outcomes
         for image_id in [outcome.sample.request.image_id]
     ]
+
+
+def _own_columns(outcomes: Sequence[Outcome], extras: pa.Table) -> pa.Table:
+    """Of those that have an image."""
+    own = own_columns([outcome.sample.row.prompt_id for outcome in outcomes], extras)
+    return own.filter(pa.array([outcome.encoded is not None for outcome in outcomes], pa.bool_()))
 
 
 def remove_superseded(store: Store, outcomes: Sequence[Outcome]) -> None:

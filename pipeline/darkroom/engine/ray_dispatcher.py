@@ -67,10 +67,10 @@ class RayDispatcher:
         self._resources = resources
         self._max_attempts = max_attempts
 
-    def run(self, tasks: Iterator[Task], listen: Listener) -> None:
+    def run(self, tasks: Iterator[Task], listen: Listener, may_begin: Callable[[], bool] = lambda: True) -> None:
         """Returns when every task is committed or given up. Raises DarkroomError when no worker can start."""
         _check_there()
-        ledger = Ledger(tasks, self._max_attempts)
+        ledger = Ledger(tasks, self._max_attempts, may_begin)
         loop = _Loop(ledger, listen, self._new_actor, Wanted(self._num_workers, self._resources))
         with cluster.joined_alone():
             try:

@@ -19,6 +19,7 @@ from darkroom.runs.features import ExtractorInfo
 from darkroom.runs.images import stored_files
 from darkroom.runs.listing import Committed
 from darkroom.runs.manifest import extra_columns, to_records
+from darkroom.runs.videos import video_in
 from darkroom.storage.store import Store
 
 _CHUNK = 32  # images in memory at once
@@ -76,7 +77,7 @@ def _scored(store: Store, scorer: Extractor, chosen: Sequence[tuple[Record, _Tol
             chunk = chosen[start : start + _CHUNK]
             files = stored_files(store, [own for own, _ in chunk])
             pictures = [
-                Picture(file.record.image_id, told.words, file.pixels(), file.sha256, told.row)
+                Picture(file.record.image_id, told.words, file.pixels(), file.sha256, told.row, video_in(file.data))
                 for file, (_, told) in zip(files, chunk, strict=True)
             ]
             found = extract(scorer, pictures)

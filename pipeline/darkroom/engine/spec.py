@@ -27,7 +27,8 @@ from darkroom.rendering.loading import loads_models
 from darkroom.rendering.model_places import prefetch
 from darkroom.rendering.renderer import Compiled, Renderer, RendererSpec, load_renderer
 from darkroom.runs.run import RunInfo, open_run
-from darkroom.runs.signing import ManifestSigner, Signing
+from darkroom.runs.signing import ManifestSigner
+from darkroom.runs.signing_keys import Signing
 from darkroom.storage.local import user_cache
 from darkroom.storage.store import NotFound, Store, StoreSpec, open_store
 

@@ -16,6 +16,7 @@ from darkroom.domain.progress import Span
 from darkroom.domain.records import PromptRow
 from darkroom.domain.settings import Sampling
 from darkroom.rendering.renderer import Compiled, RendererSpec
+from darkroom.storage.store import Store
 
 STALL_S = 45.0  # at one stage, from which on it is said
 SAY_STALL_EVERY_S = 30.0
@@ -63,12 +64,22 @@ class ExportTask:
     is_there: bool  # it is only held against what would be written
 
 
-Task = ShardTask | RetryTask | FeatureTask | ProbeTask | ExportTask
+@dataclass(frozen=True, eq=False)
+class ReadTask:
+    """Read some shards of the run."""
+
+    name: str
+    num_images: int  # about
+    read: Callable[[Store], Any]  # a function of the run's store; it pickles, as does its value
+    number: int = 0  # in their order
+
+
+Task = ShardTask | RetryTask | FeatureTask | ProbeTask | ExportTask | ReadTask
 
 
 def task_name(task: Task) -> str:
     """The shard, for people."""
-    if isinstance(task, ExportTask):
+    if isinstance(task, ExportTask | ReadTask):
         return task.name
     if isinstance(task, ProbeTask):
         return f"probe of {task.renderer.model.identity.repo_id}"
@@ -100,6 +111,7 @@ class ShardReport:
     spans: tuple[Span, ...] = field(default=())  # of the worker since its last report, where it is profiled
     stage_s: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds of the shard's thread at it
     files: Sequence[Any] = ()  # of a shard that was exported: `exporting.shards.ExportedFile`
+    found: bytes = b""  # what a ReadTask read, pickled
 
     @property
     def num_made(self) -> int:

@@ -40,7 +40,7 @@ from darkroom.engine.outcomes import (
 )
 from darkroom.engine.pictures import Pictures
 from darkroom.engine.shard import ShardWork, fault, fresh_shard, overlays, report, retried_shard
-from darkroom.engine.tasks import ExportTask, FeatureTask, ProbeTask, RetryTask, ShardReport, ShardTask, Task
+from darkroom.engine.tasks import RetryTask, ShardReport, ShardTask, Task
 from darkroom.evaluation.extractor import Extractor, end_scorers, has_process, start_scorers
 from darkroom.rendering.renderer import Compiled, RendererInfo
 from darkroom.runs.features import ShardFeatures, joined_features, put_features
@@ -106,7 +106,7 @@ class Worker:
 
     def run_task(self, task: Task, attempt: int) -> ShardReport:
         """Render and commit; returns once the manifest is there. An exception leaves nothing visible."""
-        assert not isinstance(task, FeatureTask | ProbeTask | ExportTask), "another worker's"
+        assert isinstance(task, ShardTask | RetryTask), "another worker's"
         started = time.perf_counter()
         self._doing.taken()  # of a try that failed
         if isinstance(task, RetryTask):
@@ -149,7 +149,7 @@ class Worker:
         ]
         name = f"{work.shard.shard_id}{work.suffix}"
         with self._doing.at("storing images"):
-            outcomes = put_container(self._store, self._run.output, name, outcomes, self._profile)
+            outcomes = put_container(self._store, output, name, outcomes, work.extras, self._profile)
         if work.puts_features:
             stored = {item.sample.request.image_id: item.placed.sha256 for item in outcomes if item.placed}
             for extractor_id, found in features_of(stored).items():

@@ -4,7 +4,7 @@ Of metrics that are means of single images' scores, since a part of a cell's ima
 nothing else. A column of more values than a table can show, such as one of ids, has none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.catalogue import definition
@@ -19,15 +19,18 @@ MOST_VALUES = 64
 NO_VALUE = "(none)"  # of prompts that say nothing in the column
 
 
-def group_names(values: Mapping[str, object], column: str) -> dict[str, str]:
-    """prompt_id -> the name of its group, of values by prompt_id. Raises DarkroomError where there are too many."""
-    texts = {prompt_id: NO_VALUE if value in (None, "") else str(value) for prompt_id, value in values.items()}
-    if (count := len(set(texts.values()))) > MOST_VALUES:
+def group_text(value: object) -> str:
+    """By which prompts of one group are told, of their value in the column."""
+    return NO_VALUE if value in (None, "") else str(value)
+
+
+def group_names(texts: Collection[str], column: str) -> dict[str, str]:
+    """Text of a group -> its name. Raises DarkroomError where there are more than MOST_VALUES."""
+    if len(texts) > MOST_VALUES:
         raise DarkroomError(
-            f"by={column}: it has {count:,} values, and figures are by {MOST_VALUES} at most; name a column of fewer"
+            f"by={column}: it has more than {MOST_VALUES} values, the most that figures are by; name a column of fewer"
         )
-    names = shortened(sorted(set(texts.values())))
-    return {prompt_id: names[text] for prompt_id, text in texts.items()}
+    return shortened(sorted(texts))
 
 
 def broken_down(
@@ -38,7 +41,7 @@ def broken_down(
     clip_convention: str,
     seed: int,
 ) -> dict[str, Figures]:
-    """Group's name -> figures of the images held of its prompts; `names`: of `group_names`."""
+    """Group's name -> figures of the images held of its prompts; `names`: prompt_id -> the name of its group."""
     means = [name for name in metrics if definition(name, extractor).of_images]
     rows: dict[str, list[int]] = {}
     for row, (prompt_id, _) in enumerate(cell.held.pairs if means else ()):

@@ -60,20 +60,99 @@ class Gathered:
 
 def gathered(parts: Iterable[PairedFeatures], most: int = MOST_HELD, block: int = BLOCK) -> Gathered:
     """Of at least one part. Which images are held depends on their prompts, prompt_ids and sample_indexes alone."""
-    held: list[_Held] = []
-    totals: Totals | None = None
-    left_out: Counter[str] = Counter()
+    return _gathering(parts, (), most, block).gathered
+
+
+def part_of(
+    parts: Iterable[PairedFeatures], known: Sequence[int] | np.ndarray, most: int = MOST_HELD, block: int = BLOCK
+) -> "Part":
+    """Of at least one part, which are not all. `known`: the keys of images of others that are held by now."""
+    return _gathering(parts, known, most, block).part
+
+
+def _gathering(
+    parts: Iterable[PairedFeatures], known: Sequence[int] | np.ndarray, most: int, block: int
+) -> "Gathering":
+    found = Gathering(most, known)
     for images in _blocks(parts, block):
-        _count(left_out, images.left_out)
-        held.append(_Held(images))
-        if totals is not None:
-            totals += Totals.of(images.images)
-        elif sum(len(part.images.pairs) for part in held) > most:
-            totals = reduce(add, (Totals.of(part.images.images) for part in held))
-        if totals is not None:
-            held = _thinned(held, most)
-    share = _share_of_prompts(held, most) if totals is not None else 1.0
-    return Gathered(joined_pairs([part.images for part in held]), totals, left_out, share)
+        found.add(Part.of(images))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What is known of some of a cell's images, which follow each other."""
+
+    held: "Sequence[_Held]"  # block by block: all, or those that may be held in the end
+    num_images: int
+    totals: Totals | None = None  # of all; None where they were not asked for yet, so that all are held
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, images: PairedFeatures) -> "Part":
+        """One block."""
+        return cls((_Held(images),), len(images.pairs), left_out=images.left_out)
+
+    @property
+    def sums(self) -> Iterator[Totals]:
+        """One, or none of no image. Blocks are added up in their order, then parts: so often that no sum depends on
+        which worker made it."""
+        blocks = [part.images.images for part in self.held if part.images.pairs]
+        if self.totals is not None:
+            yield self.totals
+        elif blocks:
+            yield reduce(add, map(Totals.of, blocks))
+
+
+class Gathering:
+    """Adds up a cell's images, part by part in their order."""
+
+    def __init__(self, most: int = MOST_HELD, known: Sequence[int] | np.ndarray = ()) -> None:
+        """`known`: keys of images that are held elsewhere: of these, such are held as may be beside those."""
+        self._most, self._known = most, np.asarray(known, np.uint64)
+        self._held: list[_Held] = []
+        self._unsummed: list[Part] = []
+        self._totals: Totals | None = None
+        self._num_images = 0
+        self._left_out: Counter[str] = Counter()
+
+    def add(self, part: Part) -> None:
+        _count(self._left_out, part.left_out)
+        self._held += part.held
+        self._num_images += part.num_images
+        self._unsummed.append(part)
+        is_over = self._num_images + len(self._known) > self._most
+        if is_over or len(self._known):
+            self._sum()
+        if is_over:
+            self._held = _thinned(self._held, self._most, self._known)
+
+    def _sum(self) -> None:
+        sums = [total for part in self._unsummed for total in part.sums]
+        self._unsummed = []
+        if sums:
+            self._totals = reduce(add, sums if self._totals is None else [self._totals, *sums])
+
+    @property
+    def is_empty(self) -> bool:
+        """No image was there, not even one without features."""
+        return not self._num_images and not self._left_out
+
+    @property
+    def keys(self) -> np.ndarray:
+        """(n,) uint64, of the images held by now."""
+        return np.concatenate([np.empty(0, np.uint64), *(part.keys for part in self._held)])
+
+    @property
+    def part(self) -> Part:
+        return Part(self._held, self._num_images, self._totals, self._left_out)
+
+    @property
+    def gathered(self) -> Gathered:
+        """Of at least one part."""
+        totals = self._totals if self._num_images > self._most else None
+        share = 1.0 if totals is None else _share_of_prompts(self._held, self._most)
+        return Gathered(joined_pairs([part.images for part in self._held]), totals, self._left_out, share)
 
 
 def left_out_lines(left_out: Counter[str], num_scored: int) -> Iterator[str]:
@@ -93,26 +172,35 @@ def _count(counts: Counter[str], more: Counter[str]) -> None:
 @dataclass(frozen=True, eq=False)
 class _Held:
     images: PairedFeatures
+    taken_keys: np.ndarray | None = None  # of what these were taken from
 
     @cached_property
     def keys(self) -> np.ndarray:
         """(n,) uint64: the upper half a digest of each image's prompt, the lower half one of its sample."""
+        if self.taken_keys is not None:
+            return self.taken_keys
         prompts = [digest("held", prompt, length=8) for prompt in self.images.prompts]
         samples = [digest("held", *pair, length=8) for pair in self.images.pairs]
         return np.array([int(one + other, 16) for one, other in zip(prompts, samples, strict=True)], np.uint64)
 
 
-def _thinned(held: Sequence[_Held], most: int) -> list[_Held]:
-    """At most `most` images, in the order they were in: those with the lowest keys, of each prompt at first.
+def _thinned(held: Sequence[_Held], most: int, known: np.ndarray) -> list[_Held]:
+    """At most `most` images, in the order they were in, of these and those with the keys `known`: those with the lowest
+    keys, of each prompt at first.
 
-    Of few prompts each keeps as many; of more than fill `most`, the first ones keep all, or _MOST_OF_PROMPT.
+    Of few prompts each keeps as many; of more than fill `most`, the first ones keep all, or _MOST_OF_PROMPT. So what is
+    dropped of a part is never among what is kept of the whole, and parts can be thinned before they are joined.
     """
-    keys = np.sort(np.concatenate([part.keys for part in held]))
+    own = np.concatenate([part.keys for part in held])
+    keys = np.sort(np.concatenate([known, own]))
     _, starts, sizes = np.unique(keys >> np.uint64(32), return_index=True, return_counts=True)
     of_prompt = max(_MOST_OF_PROMPT, most // max(1, len(starts)))
     places = np.arange(len(keys)) - np.repeat(starts, sizes)
-    kept = keys[places < of_prompt][:most]
-    return [_rows(part, np.flatnonzero(np.isin(part.keys, kept))) for part in held]
+    kept = np.isin(own, keys[places < of_prompt][:most])
+    masks = np.split(kept, np.cumsum([len(part.keys) for part in held])[:-1])
+    return [_rows(part, mask) for part, mask in zip(held, masks, strict=True) if mask.any()] or [
+        _rows(held[0], masks[0])
+    ]
 
 
 def _share_of_prompts(held: Sequence[_Held], most: int) -> float:
@@ -123,8 +211,8 @@ def _share_of_prompts(held: Sequence[_Held], most: int) -> float:
     return float(prompts[-1]) / _KEYS
 
 
-def _rows(part: _Held, rows: np.ndarray) -> _Held:
-    return part if len(rows) == len(part.keys) else _Held(part.images.taken(rows.tolist()))
+def _rows(part: _Held, mask: np.ndarray) -> _Held:
+    return part if mask.all() else _Held(part.images.taken(np.flatnonzero(mask).tolist()), part.keys[mask])
 
 
 def _blocks(parts: Iterable[PairedFeatures], size: int) -> Iterator[PairedFeatures]:

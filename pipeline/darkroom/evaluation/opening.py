@@ -1,7 +1,7 @@
 """Which extractors there are, and how one is checked, inspected, pinned and loaded; and the one without weights."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from darkroom.evaluation.transformers_models import (
     load_demo_clip,
     load_dinov2,
 )
+from darkroom.evaluation.video_frames import FrameScorer, of_frames
 from darkroom.rendering.loading import LocalFiles, loads_models, proved
 from darkroom.runs.features import ExtractorInfo
 
@@ -58,13 +59,30 @@ class PixelExtractor:
         return np.stack(rows) if rows else np.empty((0, self.info.dimension), np.float32)
 
 
-EXTRACTORS: Mapping[str, _Entry] = {
+EXTRACTORS: dict[str, _Entry] = {
     "demo_clip": _Entry(inspect_demo_clip, load_demo_clip, demo_clip_files),
     "clip": _Entry(inspect_clip, load_clip, clip_files),
     "dinov2": _Entry(inspect_dinov2, load_dinov2, dinov2_files),
     "inception_v3": _Entry(inspect_inception, InceptionExtractor, inception_files),
     "pixels": _Entry(inspect_pixels, PixelExtractor),
 }
+
+
+def _of_frames(name: str) -> _Entry:
+    """Of videos, by the frames' features of the extractor of this name."""
+    entry = EXTRACTORS[name]
+
+    def plain(spec: ExtractorSpec) -> ExtractorSpec:
+        return replace(spec, name=name)
+
+    return _Entry(
+        lambda spec: of_frames(entry.inspect(plain(spec))),
+        lambda spec: FrameScorer(entry.load(plain(spec))),  # type: ignore[arg-type, return-value]
+        entry.files and (lambda spec: entry.files(plain(spec))),  # type: ignore[misc]
+    )
+
+
+EXTRACTORS |= {f"{name}_frames": _of_frames(name) for name in ("demo_clip", "clip", "dinov2")}
 
 
 @loads_models

@@ -214,6 +214,12 @@ def image_clip_scores(cosines: np.ndarray, convention: str) -> np.ndarray:
     return named_convention(convention).of_images(np.asarray(cosines, np.float64))
 
 
+def image_score_range(convention: str) -> tuple[float, float]:
+    """Between which an image's own CLIP score lies, as its cosine lies between -1 and 1."""
+    low, high = image_clip_scores(np.array([-1.0, 1.0]), convention)
+    return float(low), float(high)
+
+
 def named_convention(name: str) -> ClipConvention:
     """A DarkroomError for a name that is not known."""
     if name not in CLIP_CONVENTIONS:

@@ -17,11 +17,11 @@ from darkroom.evaluation.tables import Table, arrow, interval, markdown_table, n
 from darkroom.exporting.about import Card, CardRun, citation, description, run_names
 from darkroom.exporting.card_header import header
 from darkroom.exporting.copies import EMBEDDING, ID, PIXELS
-from darkroom.exporting.shards import SIDECARS
 from darkroom.reporting.commands import run_command
 from darkroom.reporting.summary import markdown
 from darkroom.runs.commands import called_by_name
 from darkroom.runs.policy_counts import PolicyCount
+from darkroom.runs.videos import CODECS
 from darkroom.storage.store import StoreSpec
 
 _MOST_CELLS = 50  # rows of a table
@@ -105,7 +105,8 @@ def _splits(of: Card) -> list[str]:
 
 def _loading(of: Card) -> list[str]:
     if of.form.layout == "webdataset":
-        code = ["import webdataset", "", f'images = webdataset.WebDataset({json.dumps(_tars(of))}).decode("pil")']
+        decoded = "" if of.form.image_format in CODECS else '.decode("pil")'
+        code = ["import webdataset", "", f"images = webdataset.WebDataset({json.dumps(_tars(of))}){decoded}"]
     else:
         code = ["import datasets", "", f"images = datasets.load_dataset({json.dumps(of.title)})"]
     return [
@@ -130,8 +131,8 @@ def _columns(of: Card) -> Iterator[str]:
         setting = SETTINGS.get(name)
         about = _ABOUT.get(name) or (setting.help.rstrip(".") if setting else "")
         yield f"- `{name}`" + (f": {markdown(about)}" if about else "")
-    if of.form.has_sidecars and of.form.layout == "parquet":
-        yield f"- `{SIDECARS.name}`: the image's signed C2PA manifest, as tools read it from a `.c2pa` file beside it"
+    for field in of.form.sidecars:
+        yield f"- `{field.name}`: the image's signed C2PA manifest, as tools read it from a `.c2pa` file beside it"
 
 
 def _models(of: Card) -> Iterator[str]:

@@ -14,7 +14,8 @@ import pyarrow.types as pt
 
 from darkroom.exporting.about import Card, citation, description
 from darkroom.exporting.shards import LIST, ExportedFile
-from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS
+from darkroom.runs.encoding import CONTENT_TYPES, EXTENSIONS, task_of
+from darkroom.runs.videos import CODECS
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -37,7 +38,7 @@ _CONTEXT: dict[str, Any] = {
         )
     },
 }  # fmt: skip
-_TYPES = {"parquet": "application/x-parquet", "tar": "application/x-tar", "jsonl": "application/jsonlines"}
+_TYPES = {"parquet": "application/x-parquet", "tar": "application/x-tar"}
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SPACE = re.compile(r"\s")
 _RECORDS, _FILES = "images", "files"  # names of record sets
@@ -54,7 +55,7 @@ def croissant(of: Card, files: Sequence[ExportedFile]) -> dict[str, Any]:
         "description": description(of),
         **({"license": of.license} if of.license else {}),
         "citeAs": citation(of),
-        "keywords": ["text-to-image", "synthetic"],
+        "keywords": [task_of(of.form.image_format), "synthetic"],
         "version": "1.0.0",
         "isLiveDataset": False,
         "distribution": [*_objects(files), *_sets(of)],
@@ -85,7 +86,7 @@ def _sets(of: Card) -> Iterator[dict[str, Any]]:
     if of.form.layout == "parquet":
         yield _set(_SHARDS, _TYPES["parquet"], "data/*.parquet")
     elif of.form.layout == "imagefolder":
-        yield _set(_SHARDS, _TYPES["jsonl"], *(f"{split}/*{LIST}" for split in of.counts.splits))
+        yield _set(_SHARDS, _TYPES["parquet"], *(f"{split}/*{LIST}" for split in of.counts.splits))
         yield _set(_IMAGES, kind, *(f"{split}/*.{extension}" for split in of.counts.splits))
     else:
         tars = [{"@id": of.form.key(split, number, count)} for split, count in of.num_shards.items()
@@ -104,12 +105,12 @@ def _set(name: str, kind: str, *patterns: str) -> dict[str, Any]:
 
 def _record_sets(of: Card) -> Iterator[dict[str, Any]]:
     if of.form.layout == "parquet":
-        yield _record_set(_RECORDS, [_image(_column(_SHARDS, "image") | {"transform": {"jsonPath": "bytes"}}),
+        yield _record_set(_RECORDS, [_image(of, _column(_SHARDS, "image") | {"transform": {"jsonPath": "bytes"}}),
                                      *_fields(of)])  # fmt: skip
     else:  # images are files of their own, which records name
         is_tar = of.form.layout == "webdataset"
         name = _field(_FILES, "file_name", "sc:Text", _named(_IMAGES) if is_tar else _of_file(_IMAGES, "filename"))
-        yield _record_set(_FILES, [name, _image(_of_file(_IMAGES, "content"), _FILES)], key=name["@id"])
+        yield _record_set(_FILES, [name, _image(of, _of_file(_IMAGES, "content"), _FILES)], key=name["@id"])
         own = _field(_RECORDS, "file_name", "sc:Text", _named(_JSON) if is_tar else _column(_SHARDS, "file_name"))
         own["references"] = {"field": {"@id": name["@id"]}}
         yield _record_set(_RECORDS, [own, *_fields(of)])
@@ -123,7 +124,7 @@ def _record_set(name: str, fields: Sequence[dict[str, Any]], key: str = "") -> d
 def _fields(of: Card) -> Iterator[dict[str, Any]]:
     """Of the columns; lists of structs, which Croissant has no source for, are left to the card."""
     taken: set[str] = set()
-    for field in of.form.types:
+    for field in [*of.form.types, *of.form.sidecars]:
         for found in _described(of, field, (field.name,)):
             while found["@id"] in taken:
                 found["@id"] += "_"
@@ -163,8 +164,9 @@ def _field(record_set: str, name: str, data_type: str, source: dict[str, Any]) -
     return {"@type": "cr:Field", **named, "dataType": data_type, "source": source}
 
 
-def _image(source: dict[str, Any], record_set: str = _RECORDS) -> dict[str, Any]:
-    return _field(record_set, "image", "sc:ImageObject", source)
+def _image(of: Card, source: dict[str, Any], record_set: str = _RECORDS) -> dict[str, Any]:
+    kind = "sc:VideoObject" if of.form.image_format in CODECS else "sc:ImageObject"
+    return _field(record_set, "image", kind, source)
 
 
 def _column(files: str, name: str) -> dict[str, Any]:

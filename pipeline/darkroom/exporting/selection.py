@@ -18,6 +18,7 @@ from darkroom.domain.setting_values import unknown
 from darkroom.evaluation.figures import Evaluation
 from darkroom.evaluation.latest import ImageScores
 from darkroom.prompts.conditions import Condition
+from darkroom.prompts.extras import unify
 from darkroom.runs import manifest
 from darkroom.runs.bulk import read_each
 from darkroom.runs.cells import CellInfo
@@ -63,6 +64,7 @@ class Selection:
     known: Mapping[str, ImageScores]  # scores of single images that the run's evaluations have, by Metric.name
     scores: Sequence[str]  # those of them that become columns
     evaluations: Sequence[Evaluation] = ()  # of the run, oldest first
+    starts: Sequence[int] = (0,)  # where the rows begin that the run was grown by: they may have more columns
 
     def check(self) -> None:
         """Raises DarkroomError for a score or a column of the condition that the run does not have."""
@@ -117,7 +119,14 @@ class Selection:
                 left_out.policies.setdefault(self.name, PolicyCount()).add(table)
             is_ok = pc.equal(table["status"], OK)
             left_out.without_image.update(table.filter(pc.invert(is_ok))["status"].to_pylist())
-            yield table.filter(is_ok)
+            yield self._whole(table.filter(is_ok)) if columns is None else table.filter(is_ok)
+
+    def _whole(self, table: pa.Table) -> pa.Table:
+        """With own columns that its rows had none of."""
+        for column in self.own:
+            if column.name not in table.column_names:
+                table = table.append_column(column, pa.nulls(len(table), column.type))
+        return table
 
     def _with_scores(self, shard: Shard, table: pa.Table, extractor_id: str | None) -> pa.Table:
         table = as_in_cell(table, shard.cell_id, self.cells).replace_schema_metadata(None)
@@ -177,11 +186,23 @@ class Selection:
 
     @cached_property
     def own(self) -> pa.Schema:
-        """Columns of the prompt file."""
+        """Columns of the prompt files."""
+        found = pa.schema([])
+        for shard in self._first_shards():
+            found = unify(f"run {self.name}", found, extra_columns(manifest.read(self.store, shard)).schema)
+        return found
+
+    def _first_shards(self) -> Iterator[Shard]:
+        """One of each part of the rows, where one is committed, of whichever cell."""
+        waiting = {*self.starts}
         for cell_id in self.cells:
             for shard in manifest.committed(self.store, cell_id):
-                return extra_columns(manifest.read(self.store, shard)).schema
-        return pa.schema([])
+                start = max((each for each in self.starts if each <= shard.start), default=None)
+                if start in waiting:
+                    waiting.discard(start)
+                    yield shard
+                if not waiting:
+                    return
 
     @cached_property
     def _by_extractor(self) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ as it is copied, or encoded anew. The file that a shard is known by is put last:
 import io
 import json
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -23,7 +23,6 @@ from darkroom.exporting.column_types import in_json
 from darkroom.exporting.dataset import RUN, ShardRows
 from darkroom.exporting.recoding import FACTS, ExportedImage, Source, exported_images
 from darkroom.exporting.selection import TEXT, score_column
-from darkroom.prompts.extras import json_values
 from darkroom.runs.cells import CellInfo
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
@@ -36,10 +35,13 @@ from darkroom.runs.encoding import (
     write_tar,
 )
 from darkroom.runs.manifest import RECORD_SCHEMA, to_records
+from darkroom.runs.own_columns import free_name, json_rows
 from darkroom.runs.signing import CONTENT_TYPE as SIDECAR_TYPE
 from darkroom.storage.store import Store, prefetched
 
-LIST = "metadata.jsonl"  # of a folder of images, by which `datasets` knows their other columns
+# Of a folder of images, by which `datasets` knows their other columns. In Parquet, whose columns have types: of lists
+# as JSON it guesses these list by list, and refuses splits in one of which a column is empty.
+LIST = "metadata.parquet"
 # Of records: where an image lies in the run, how it formed, which machine made it, and what is the same for all that
 # are exported.
 _LEFT_OUT = frozenset({
@@ -49,7 +51,7 @@ _LEFT_OUT = frozenset({
 })  # fmt: skip
 _SEVERAL = "run"  # the column that says which of several runs an image is of
 SIDECARS = pa.field("c2pa", pa.binary())  # the column of signed manifests; null for an image that has none
-_TAKEN = ("image", "file_name", SIDECARS.name, TEXT)  # names that datasets give to columns themselves
+PARQUET = "application/vnd.apache.parquet"
 _CALLED = {"image": "input_image"}  # of records' columns, those that have another name there
 _OPENED = re.compile(r"(.*_)?file_names?")  # columns of LIST in which `datasets` takes texts for paths of images
 _BATCH = 64  # images that are copied at once
@@ -86,10 +88,15 @@ class Format:
     def file_name(self, image_id: str) -> str:
         return f"{image_id}.{EXTENSIONS[self.image_format]}"
 
+    @property
+    def sidecars(self) -> Sequence[pa.Field]:
+        """The column of signed manifests, where it is one."""
+        return [SIDECARS] if self.has_sidecars and self.layout == "parquet" else []
+
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the columns as the layout has them, without the image's."""
-        return self.types if self.layout == "parquet" else pa.schema([in_json(field) for field in self.types])
+        return pa.schema([in_json(field) for field in self.types]) if self.layout == "webdataset" else self.types
 
     @cached_property
     def types(self) -> pa.Schema:
@@ -114,21 +121,16 @@ class Format:
             found[_SEVERAL] = pa.array([self.runs[place] for place in table[RUN].to_pylist()], pa.string())
         for name in self.own.names:
             is_opened = self.layout == "imagefolder" and _OPENED.fullmatch(name)
-            called = _free(f"{name}_text" if is_opened else name, {*found, *self.scores})
+            others = {*self.own.names} - {name}
+            called = free_name(f"{name}_text" if is_opened else name, {*found, *self.scores, *others})
             fields[called] = self.own.field(name)
             found[called] = table[name]
         found |= {name: table[score_column(name)] for name in self.scores}
         for name in dict.fromkeys(name for values in lossy.values() for name in values):
             values = [lossy[cell_id].get(name) for cell_id in table["cell_id"].to_pylist()]
-            found[_free(name, found)] = pa.array(values, _type_of(lossy, name))
+            found[free_name(name, found)] = pa.array(values, _type_of(lossy, name))
         known = [fields[name].with_name(name) if name in fields else pa.field(name, found[name].type) for name in found]
         return pa.Table.from_arrays(list(found.values()), schema=pa.schema(known))
-
-
-def _free(name: str, taken: Container[str]) -> str:
-    while name in taken or name in _TAKEN:
-        name = f"source_{name}"
-    return name
 
 
 def _type_of(lossy: Mapping[str, Mapping[str, Any]], name: str) -> pa.DataType:
@@ -184,7 +186,7 @@ def _image_folder(
     sources: Sequence[Source], to: Store, form: Format, key: str, table: pa.Table, is_there: bool
 ) -> list[ExportedFile]:
     folder = key.removesuffix(LIST)
-    there = {info.key: info.size_bytes for info in to.list(folder)} if is_there else {}
+    there = _digests(to, folder) if is_there else {}
     facts: dict[str, Mapping[str, Any]] = {image_id: {} for image_id in table["image_id"].to_pylist()}
 
     def copy(image: ExportedImage) -> None:
@@ -200,10 +202,9 @@ def _image_folder(
             pass
     columns = form.columns(_described(table, facts))
     names = [form.file_name(image_id) for image_id in facts]
-    rows = [{"file_name": name, **row} for name, row in zip(names, json_rows(columns), strict=True)]
-    listed = b"".join(_json(row) + b"\n" for row in rows)
+    listed = _list_of(columns, names)
     if not is_there:
-        _put(to, key, listed, "application/jsonl")
+        _put(to, key, listed, PARQUET)
     elif to.get(key) != listed:
         raise _differs(to, key)
     files = zip(names, columns["sha256"].to_pylist(), columns["bytes"].to_pylist(), strict=True)
@@ -212,6 +213,14 @@ def _image_folder(
         *_sidecar_files(sources, folder, table),
         ExportedFile(key, sha256_of(listed), len(listed)),
     ]
+
+
+def _list_of(columns: pa.Table, names: Sequence[str]) -> bytes:
+    """The file LIST."""
+    buffer = io.BytesIO()
+    table = columns.add_column(0, "file_name", pa.array(names, pa.string())).combine_chunks()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _sidecar_files(sources: Sequence[Source], folder: str, table: pa.Table) -> list[ExportedFile]:
@@ -225,18 +234,24 @@ def _sidecar_files(sources: Sequence[Source], folder: str, table: pa.Table) -> l
     ]
 
 
+def _digests(to: Store, folder: str) -> dict[str, str]:
+    """SHA-256 of what lies in a folder, by key."""
+    keys = [info.key for info in to.list(folder)]
+    return dict(zip(keys, prefetched(keys, lambda key: sha256_of(to.get(key))), strict=True))
+
+
 def _missing(
-    sources: Sequence[Source], form: Format, folder: str, table: pa.Table, there: Mapping[str, int]
+    sources: Sequence[Source], form: Format, folder: str, table: pa.Table, there: Mapping[str, str]
 ) -> pa.Table:
-    """Records whose files are to be made: of images that are not there, and all that are encoded anew, since their size
-    is not known before."""
-    rows = zip(table[RUN].to_pylist(), table["image_id"].to_pylist(), table["bytes"].to_pylist(), strict=True)
-    sidecars = {file.key for file in _sidecar_files(sources, folder, table) if there.get(file.key) != file.size_bytes}
+    """Records whose files are to be made: of images that are not there, or are others, and all that are encoded anew,
+    since what they become is not known before. `there`: SHA-256 by key."""
+    rows = zip(table[RUN].to_pylist(), table["image_id"].to_pylist(), table["sha256"].to_pylist(), strict=True)
+    sidecars = {file.key for file in _sidecar_files(sources, folder, table) if there.get(file.key) != file.sha256}
     wanted = [
         bool(sources[place].encoding)
-        or there.get(f"{folder}{form.file_name(image_id)}") != size
+        or there.get(f"{folder}{form.file_name(image_id)}") != sha256
         or f"{folder}{image_id}{SIDECAR}" in sidecars
-        for place, image_id, size in rows
+        for place, image_id, sha256 in rows
     ]
     return table.filter(pa.array(wanted, pa.bool_()))
 
@@ -254,35 +269,23 @@ def _differs(to: Store, key: str) -> DarkroomError:
     )
 
 
-# Rows as JSON --------------------------------------------------------------------------------------------------------
-
-
-def json_rows(columns: pa.Table) -> list[dict[str, Any]]:
-    """Each row with all of its columns, since readers take the first row's for those of all. What is kept as JSON text,
-    such as a column of mixed values, stays text: readers want one type."""
-    values = [json_values(pa.field(name, columns[name].type), columns[name]) for name in columns.column_names]
-    return [dict(zip(columns.column_names, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-def _json(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
-
-
 # Containers ----------------------------------------------------------------------------------------------------------
 
 
 def _tar(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
     extension = EXTENSIONS[form.image_format]
     return write_tar(
-        EncodedImage(record.image_id, image.data, extension, record.prompt, _json(row).decode(), image.sidecar)
+        EncodedImage(
+            record.image_id, image.data, extension, record.prompt, json.dumps(row, ensure_ascii=False), image.sidecar
+        )
         for image, row in zip(images, json_rows(columns), strict=True)
         for record in [image.record]
     )
 
 
 def _parquet(form: Format, images: Sequence[ExportedImage], columns: pa.Table) -> bytes:
-    if form.has_sidecars:
-        columns = columns.append_column(SIDECARS, pa.array([image.sidecar for image in images], SIDECARS.type))
+    for field in form.sidecars:
+        columns = columns.append_column(field, pa.array([image.sidecar for image in images], field.type))
     names = [form.file_name(image.record.image_id) for image in images]
     return parquet_of_images(names, [image.data for image in images], columns)
 
@@ -309,5 +312,5 @@ class _Container:
 
 _CONTAINERS = {
     "webdataset": _Container("application/x-tar", _tar, _images_of_tar),
-    "parquet": _Container("application/vnd.apache.parquet", _parquet, _images_of_parquet),
+    "parquet": _Container(PARQUET, _parquet, _images_of_parquet),
 }

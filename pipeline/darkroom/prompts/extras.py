@@ -5,9 +5,7 @@ cannot take become their simplest equal: views and dictionaries their values, ma
 extension types what they are stored as.
 """
 
-import base64
 import json
-import math
 import re
 import uuid
 import zoneinfo
@@ -21,6 +19,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from darkroom.domain.errors import DarkroomError, first_line
+from darkroom.domain.json_cells import json_cell
 from darkroom.prompts.sources import Fault, shown
 
 JSON_TEXT = {b"content": b"json"}  # field metadata of a column whose values are mixed and kept as JSON text
@@ -60,27 +59,11 @@ def is_json_text(field: pa.Field) -> bool:
 
 
 def json_values(field: pa.Field, column: pa.ChunkedArray) -> list[Any]:
-    """The column's cells as JSON has them: kept JSON text is read, dates and decimals are text, bytes base64, and a
-    struct's null fields are left out, since Arrow gives every row the fields of all."""
+    """The column's cells as JSON has them; kept JSON text is read."""
     cells = column.to_pylist()
     if is_json_text(field):
         return [None if cell is None else json.loads(cell) for cell in cells]
-    return [_json_value(cell) for cell in cells]
-
-
-def _json_value(cell: object) -> Any:
-    match cell:
-        case None | bool() | int() | str():
-            return cell
-        case float():
-            return cell if math.isfinite(cell) else None
-        case bytes():
-            return base64.b64encode(cell).decode()
-        case list() | tuple():
-            return [_json_value(each) for each in cell]
-        case dict():
-            return {name: _json_value(each) for name, each in cell.items() if each is not None}
-    return cell.isoformat() if hasattr(cell, "isoformat") else str(cell)
+    return [json_cell(cell) for cell in cells]
 
 
 def unify(source: str, known: pa.Schema, found: pa.Schema, loose: bool = False) -> pa.Schema:

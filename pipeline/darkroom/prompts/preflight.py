@@ -29,6 +29,7 @@ _WORDS = re.compile(r"\w+")
 EXTRA = "pip install 'darkroom[preflight]'"
 
 Lengths = Callable[[list[str]], list[int]]
+Row = tuple[PromptRow, Mapping[str, Any]]  # with its extra columns
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Examples:
             self.cases.append(case)
 
 
-def looked_at(dataset: PromptDataset) -> Iterator[tuple[PromptRow, Mapping[str, Any]]]:
+def looked_at(dataset: PromptDataset) -> Iterator[Row]:
     """Valid rows with their extra columns: all, or `MOST_ROWS` of them."""
     num_rows = dataset.scan(1).num_rows
     blocks: Iterable[Any] = dataset.blocks(block_rows=_BLOCK_ROWS)
@@ -75,19 +76,43 @@ def preflight(
     dataset: PromptDataset, encoders: Sequence[Encoder], words: Sequence[str], text_of: Callable[[PromptRow], str]
 ) -> dict[str, Any]:
     """What is found, as JSON. `text_of`: what of a row is encoded; `words`: those that are looked for."""
-    rows = list(looked_at(dataset))
-    scan, prompts = dataset.scan(1), [row.prompt for row, _ in rows]
+    scan = dataset.scan(1)
+    return found_in(list(looked_at(dataset)), scan.num_rows, scan.num_invalid, encoders, words, text_of)
+
+
+def found_in(
+    rows: Sequence[Row],
+    num_rows: int,
+    num_invalid: int,
+    encoders: Sequence[Encoder],
+    words: Sequence[str],
+    text_of: Callable[[PromptRow], str],
+) -> dict[str, Any]:
+    """The same of these valid rows, out of `num_rows`."""
+    prompts, texts = [row.prompt for row, _ in rows], [text_of(row) for row, _ in rows]
     return {
-        "num_rows": scan.num_rows,
-        "num_invalid": scan.num_invalid,
+        "num_rows": num_rows,
+        "num_invalid": num_invalid,
         "num_looked_at": len(rows),
-        "lengths": [_lengths(encoder, [text_of(row) for row, _ in rows]) for encoder in encoders],
+        "lengths": _all_lengths(encoders, texts),
         "repeats": _repeats(prompts),
         "near_repeats": _near_repeats(prompts),
         "balance": [each for each in _balance(rows) if each],
         "languages": _languages(prompts[:: max(1, len(prompts) // _MOST_OF_LANGUAGE)]),
         "words": _found_words(rows, words) if words else None,
     }
+
+
+def _all_lengths(encoders: Sequence[Encoder], texts: list[str]) -> list[dict[str, Any]]:
+    """Encoders that count alike are told together, as the two CLIPs of a model."""
+    found: list[dict[str, Any]] = []
+    for lengths in (_lengths(encoder, texts) for encoder in encoders):
+        same = next((each for each in found if each == lengths | {"encoder": each["encoder"]}), None)
+        if same:
+            same["encoder"] += f", {lengths['encoder']}"
+        else:
+            found.append(lengths)
+    return found
 
 
 def _lengths(encoder: Encoder, texts: list[str]) -> dict[str, Any]:
@@ -145,7 +170,7 @@ def _near_repeats(prompts: Sequence[str]) -> dict[str, Any] | None:
     return {"num_rows": found.count, "alike": _ALIKE, "examples": found.cases}
 
 
-def _balance(rows: Sequence[tuple[PromptRow, Mapping[str, Any]]]) -> Iterator[dict[str, Any] | None]:
+def _balance(rows: Sequence[Row]) -> Iterator[dict[str, Any] | None]:
     """Values of columns, of settings and of others, with how many rows have each."""
     counts: dict[str, Counter[str]] = {}
     for row, extras in rows:
@@ -188,14 +213,16 @@ def _identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def _found_words(rows: Sequence[tuple[PromptRow, Any]], words: Sequence[str]) -> dict[str, Any]:
-    """Prompts that hold words of a list, whole and in any case."""
-    listed = sorted({" ".join(word.casefold().split()) for word in words}, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, listed))})(?!\w)")
+def _found_words(rows: Sequence[Row], words: Sequence[str]) -> dict[str, Any]:
+    """Prompts that hold words of a list, whole and in any case; those that lie in longer ones too."""
+    listed = {" ".join(word.casefold().split()) for word in words}
+    longest = "|".join(map(re.escape, sorted(listed, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<!\w)(?=({longest})(?!\w))")  # looks at every place
     by_word: dict[str, Examples] = {}
     num_rows = 0
     for row, _ in rows:
-        found = set(pattern.findall(" ".join(row.prompt.casefold().split())))
+        phrases = set(pattern.findall(" ".join(row.prompt.casefold().split())))
+        found = {part for phrase in phrases for part in _beginnings(phrase) if part in listed}
         num_rows += bool(found)
         for word in found:
             by_word.setdefault(word, Examples()).add([row.row, row.prompt])
@@ -205,3 +232,8 @@ def _found_words(rows: Sequence[tuple[PromptRow, Any]], words: Sequence[str]) ->
         "num_listed": len(listed),
         "found": [[word, each.count, each.cases[:2]] for word, each in order[:_NUM_VALUES]],
     }
+
+
+def _beginnings(phrase: str) -> Iterator[str]:
+    """Of whole words; the last is all of it."""
+    return (phrase[: end.start()] for end in re.finditer(r"(?!\w)", phrase))

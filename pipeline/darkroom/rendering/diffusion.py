@@ -1,4 +1,4 @@
-"""Renders with any diffusers text-to-image pipeline, always in one batch shape.
+"""Renders with any diffusers pipeline of text to images or videos, always in one batch shape.
 
 Short batches are padded and the padding thrown away, so that an image's bytes depend neither on its neighbours nor on
 where a shard ends, and a compiled model is compiled once. When memory runs out the batch is halved for a while.
@@ -281,7 +281,8 @@ class DiffusersRenderer:
     def _images(
         self, decoded: torch.Tensor, requests: Sequence[ImageRequest]
     ) -> list[tuple[np.ndarray | None, str | None]]:
-        """Pixels, (H, W, 3) uint8, or the reason why there are none, of each request's decoded image."""
+        """Pixels, (H, W, 3) uint8, of videos (F, H, W, 3), or the reason why there are none, of each request's decoded
+        image."""
         with self._stage("copy"):
             errors, pixels = faults(decoded), to_pixels(decoded).cpu().numpy()
         return [

@@ -72,6 +72,14 @@ _HUNYUAN_DIT = Family(
     arguments={"use_resolution_binning": False},  # which makes other sizes than were asked for
 )
 _KOLORS = Family(mixes_guidance=True, tokens=(Tokens(limit=256),), needs="sentencepiece")
+
+
+def _video(frames_unit: int, fps: int, tokens: Tokens, **more: object) -> Family:
+    """Of text alone. `fps`: as its papers and cards have it. LoRAs of several images in one batch were not tried."""
+    facts = {"mixes_guidance": True, "mixes_loras": False, "unit": 16, "latents": Latents.OTHER, **more}
+    return Family(frames_unit=frames_unit, fps=fps, tokens=(tokens,), output="frames", **facts)  # type: ignore[arg-type]
+
+
 _LUMINA_SYSTEM = (
     "You are an assistant designed to generate superior images with the superior degree of image-text alignment based "
     "on textual prompts or user prompts. <Prompt Start> "
@@ -182,7 +190,7 @@ FAMILIES: Mapping[str, Family] = {
         mixes_loras=False,  # its experts take tokens, wherever they are from
         no_negative_prompt="",  # else encoded alone, and not in the batch's shape
         caches_text=False,  # layers of an encoder come before rows
-        tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128)),
+        tokens=(Tokens("tokenizer_4", 128), Tokens("tokenizer_3", 128), Tokens(limit=128), Tokens("tokenizer_2", 128)),
         unit=2,
         unit_of_latents=True,
         made_size=of_one_area,
@@ -304,6 +312,21 @@ FAMILIES: Mapping[str, Family] = {
         unit_of_latents=True,
         passes_sigmas=True,
         latents=Latents.OTHER,
+    ),
+    # Patches of 2x2 latent pixels, of which Wan 2.2's small model has 16 pixels each.
+    "WanPipeline": _video(4, 16, Tokens(limit=512), unit=2, unit_of_latents=True),
+    "LTXPipeline": _video(8, 25, Tokens(limit=128), unit=32, fps_argument="frame_rate", passes_sigmas=True),
+    "CogVideoXPipeline": _video(4, 8, Tokens(limit=226), unit=2, unit_of_latents=True),
+    # A negative prompt acts by `true_cfg_scale` alone, a second guidance beside the embedded one.
+    "HunyuanVideoPipeline": _video(
+        4,
+        24,
+        Tokens(limit=256),
+        guidance=Guidance.EMBEDDED,
+        mixes_guidance=False,
+        takes_negative_prompt=False,
+        caches_text=False,  # one argument is a template of several parts
+        passes_sigmas=True,
     ),
 }
 

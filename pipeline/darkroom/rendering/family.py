@@ -98,6 +98,9 @@ class Family:
     caches: tuple[str, ...] = ()  # of its transformer, by `sampling.cache`'s names
     needs: str | None = None  # an optional package
     latents: Latents = Latents.PLAIN
+    frames_unit: int | None = None  # of a video: its frames are a multiple of it and one more; None: it makes images
+    fps: int | None = None  # frames a second that its videos were trained at
+    fps_argument: str | None = None  # by which a call is told them; None: it is not
     img2img: str | None = None  # the class that makes images from pictures with this one's networks
     inpaint: str | None = None  # the same where a mask keeps a part of the picture
     is_proved: bool = True  # false: a class that is not in the table

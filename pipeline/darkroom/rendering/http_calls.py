@@ -43,7 +43,10 @@ class Reply:
 
     def json(self) -> Any:
         """Raises ValueError where it is none."""
-        return json.loads(self.data)
+        try:
+            return json.loads(self.data)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -108,6 +111,8 @@ def _read(reply: Any, status: int, headers: Any) -> Reply:
     data = reply.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise NoReply(f"its reply has more than {_MOST_BYTES} bytes", is_unreachable=False)
+    if reply.length:
+        raise NoReply(f"it broke off {reply.length} bytes before the end", is_unreachable=False)
     return Reply(status, data, _seconds(headers.get("Retry-After")))
 
 

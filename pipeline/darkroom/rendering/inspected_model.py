@@ -13,7 +13,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import PLAIN
-from darkroom.domain.settings import Value
+from darkroom.domain.settings import OF_VIDEOS, Value
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.family import STEERED, UNPROVED, Family, Guidance, Size, Tokens
 from darkroom.rendering.loading import loads_models
@@ -63,16 +63,20 @@ def shared_models(models: Iterable[InspectedModel]) -> list[InspectedModel]:
     return list(found.values())
 
 
-@loads_models
 def token_counter(model: InspectedModel) -> Callable[[list[str]], list[int]] | None:
-    """A function that counts the tokens of prompts, start and end included, by the tokenizer that reads most of them;
+    """As `counter_of` has it, by the tokenizer that reads most of prompts."""
+    assert model.folder
+    assert model.tokens
+    return counter_of(Path(model.folder), model.tokens)
+
+
+@loads_models
+def counter_of(folder: Path, tokens: Tokens) -> Callable[[list[str]], list[int]] | None:
+    """A function that counts the tokens of prompts, start and end included, by a tokenizer of the model in this folder;
     None where the model brings code for it. The class is read from model_index.json: AutoTokenizer would ask on stdin
     whether to run such code."""
     import transformers
 
-    assert model.folder
-    assert model.tokens
-    folder, tokens = Path(model.folder), model.tokens
     library, name = json.loads((folder / INDEX).read_bytes())[tokens.name]
     if library != "transformers":
         return None
@@ -97,13 +101,19 @@ def count_tokens(tokenizer: Any, prompts: list[str], before: str = "") -> list[i
 def call_default(model: InspectedModel, name: str) -> Any:
     """The value that a model's call has for an argument that is not given; None where it names none.
 
-    The size is read from the model's files, everything else from its pipeline's signature.
+    The size and frames are read from the model's files where these say them, everything else from its pipeline's
+    signature; of frames a second, which most calls are not told, it is what the table of families says.
     """
     size = {"height": model.height, "width": model.width}.get(name)
     if size is not None:
         return size
     if name == "guidance_scale":
         return _guidance_default(model)
+    if name == "fps":
+        return model.family.fps
+    if name == "num_frames" and model.family.frames_unit and model.folder:
+        said = config_of(Path(model.folder) / "transformer").get("sample_frames")
+        return said or _signature_default(model, name)
     return _signature_default(model, name)
 
 
@@ -143,6 +153,18 @@ def check_size(size: Size, model: InspectedModel, source: str = "sampling.") -> 
                 f"{source}{name}={value}: {model.identity.pipeline_class} of {model.identity.repo_id} makes multiples "
                 f"of {unit} alone; give {name}={lower}, or another multiple"
             )
+
+
+def check_num_frames(num_frames: int | None, model: InspectedModel, source: str = "sampling.") -> None:
+    """Refuse a number of frames that the model's pipeline would round. `source`: comes before the setting's name."""
+    unit = model.family.frames_unit
+    if num_frames is None or unit is None or num_frames % unit == 1 % unit:
+        return
+    lower = (num_frames - 1) // unit * unit + 1
+    raise DarkroomError(
+        f"{source}num_frames={num_frames}: {model.identity.pipeline_class} of {model.identity.repo_id} makes multiples "
+        f"of {unit} and one more; give num_frames={lower} or {lower + unit}"
+    )
 
 
 def resized(size: Size, model: InspectedModel) -> str | None:
@@ -198,6 +220,8 @@ def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parame
         return family.takes_negative_prompt
     if name == "guidance_scale":
         return family.guidance is not Guidance.NONE
+    if name in OF_VIDEOS:
+        return family.frames_unit is not None
     if name == "strength":  # of the classes that make images from pictures
         return bool(family.img2img or family.inpaint)
     return parameters is None or name in parameters

@@ -11,6 +11,7 @@ from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.settings import EXECUTION, ModelRef, Value
 from darkroom.rendering import single_file
 from darkroom.rendering.backends import check_attention_backend
+from darkroom.rendering.families import FAMILIES
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.loading import loads_models
 from darkroom.rendering.memory_options import check_offload, check_quantization, check_vae, vae_config
@@ -21,7 +22,7 @@ from darkroom.rendering.model_facts import (
     max_tokens,
     pipeline_modules,
     pipeline_of,
-    side_of,
+    size_of,
 )
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, folder_digests, folder_revision
 from darkroom.rendering.model_places import Place, place_of
@@ -61,14 +62,14 @@ def inspect_model(ref: ModelRef, device: str, later: Collection[str] = ()) -> In
     check_attention_backend(ref, class_name, folder, device)
     revision = commit or (made.revision if made else folder_revision(digests))
     dtype = resolved_dtype(ref, device, lambda: _stored_dtype(components, files, folder, ref, commit))
-    side = side_of(family, folder)
+    height, width = size_of(family, folder)
     return InspectedModel(
         identity=_identity(ref, place.name, revision, dtype, class_name, parts),
         source=place.source,
         revision=commit,
         variant=ref.variant,
-        height=side,
-        width=side,
+        height=height,
+        width=width,
         family=family,
         tokens=tokens,
         is_flow=is_flow(config_of(folder / "scheduler")),
@@ -207,7 +208,7 @@ def _pipeline_class(index: dict[str, Any], ref: ModelRef) -> str:
         )
     if not isinstance(name, str) or not name.endswith("Pipeline"):
         raise DarkroomError(f"model.repo_id={ref.repo_id}: model_index.json names no pipeline class; copy it anew")
-    if any(task in name for task in _OTHER_TASKS):
+    if name not in FAMILIES and any(task in name for task in _OTHER_TASKS):
         raise DarkroomError(
             f"model.repo_id={ref.repo_id} is a {name}, which makes no image from text alone; use another"
         )

@@ -126,19 +126,24 @@ def is_flow(scheduler: dict[str, Any]) -> bool:
     )
 
 
-def side_of(family: Family, folder: Path) -> int | None:
+def size_of(family: Family, folder: Path) -> tuple[int | None, int | None]:
     """Height and width in pixels: latent pixels, as the class or the denoiser's config says, times the VAE's scale."""
     scale = vae_scale(folder)
     if family.latent_side is not None:
-        return family.latent_side * scale
-    sizes = [config_of(folder / name).get("sample_size") for name in ("unet", "transformer")]
-    return next((size * scale for size in sizes if isinstance(size, int)), None)
+        return family.latent_side * scale, family.latent_side * scale
+    for config in (config_of(folder / name) for name in ("unet", "transformer")):
+        height, width = (config.get(name, config.get("sample_size")) for name in ("sample_height", "sample_width"))
+        if isinstance(height, int) and isinstance(width, int):
+            return height * scale, width * scale
+    return None, None
 
 
 def vae_scale(folder: Path) -> int:
     """Pixels a latent pixel, along one side; 1 without a VAE."""
     vae = config_of(folder / "vae")
-    if "spatial_compression_ratio" in vae:
+    if vae.get("scale_factor_spatial"):
+        return int(vae["scale_factor_spatial"])
+    if vae.get("spatial_compression_ratio"):
         return int(vae["spatial_compression_ratio"])
     if "temperal_downsample" in vae:  # so spelled, in diffusers
         return int(2 ** len(vae["temperal_downsample"]))

@@ -95,6 +95,22 @@ def place_of(ref: ModelRef) -> Place:
     return _on_hub(ref)
 
 
+def folder_here(repo_id: str, commit: str) -> Path | None:
+    """A model's small files, where this machine has them: nothing is fetched. None where it does not."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if repo_id in CONFIGURATIONS:
+        return configuration_folder(repo_id)
+    if Path(repo_id).is_dir():
+        return Path(repo_id)
+    try:
+        cached = try_to_load_from_cache(repo_id, INDEX, revision=commit)
+    except HFValidationError:  # an address, or a folder that is not there
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
 def _in_store(ref: ModelRef) -> Place:
     from darkroom.rendering.remote_files import remote_model  # with the clouds' client
 

@@ -29,6 +29,7 @@ def call_arguments(family: Family, requests: Sequence[ImageRequest], device: tor
     negatives = _negative_prompts(family, requests)
     arguments = {**_settings(family, sampling), **family.arguments, **_for_steps(family, sampling.num_inference_steps)}
     arguments |= {} if negatives is None else {"negative_prompt": negatives}
+    arguments |= {family.fps_argument: sampling.fps} if family.fps_argument else {}
     if family.guider is None and (family.is_proved or family.guidance is not Guidance.NONE):
         arguments[family.guidance_argument] = _scale(family, requests, device)
     return {
@@ -93,7 +94,7 @@ def _generators(requests: Sequence[ImageRequest], are_doubled: bool) -> list[tor
 
 
 def pictures(family: Family, output: Any) -> torch.Tensor:
-    """What a call returned as (N, 3, H, W) float32 in [-1, 1]."""
+    """What a call returned as (N, 3, H, W) float32 in [-1, 1], of videos (N, F, 3, H, W)."""
     found = getattr(output, family.output).float()
     return found if family.lowest == -1 else found * 2 - 1
 
@@ -181,12 +182,13 @@ def unpacker(pipe: Any, family: Family, height: int, width: int) -> Callable[[to
 
 
 def to_pixels(decoded: torch.Tensor) -> torch.Tensor:
-    """(N, 3, H, W) float32 in [-1, 1] to (N, H, W, 3) uint8, on the same device: a quarter of the bytes to copy."""
-    return ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    """(N, ..., 3, H, W) float32 in [-1, 1] to (N, ..., H, W, 3) uint8, on the same device: a quarter of the bytes to
+    copy."""
+    return ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).contiguous()
 
 
 def faults(decoded: torch.Tensor) -> list[str | None]:
-    """Why each decoded image, of (N, 3, H, W), cannot be used; None where it can."""
+    """Why each decoded image, of (N, ..., 3, H, W), cannot be used; None where it can."""
     flat = decoded.flatten(1)
     are_finite, are_black = torch.isfinite(flat).all(1).tolist(), (flat.amax(1) <= -1).tolist()
     return [_fault(*image) for image in zip(are_finite, are_black, strict=True)]

@@ -67,7 +67,7 @@ class Trajectory:
 class RenderedImage:
     """The result of one request: pixels, or the reason why there are none."""
 
-    pixels: np.ndarray | None  # (height, width, 3) uint8 RGB
+    pixels: np.ndarray | None  # (height, width, 3) uint8 RGB; of a video (num_frames, height, width, 3)
     truncated: bool = False  # the prompt was longer than the text encoder takes
     error: str | None = None
     batch_size: int | None = None  # images in the call that made it, padding included; None: `info.batch_size`
@@ -131,12 +131,13 @@ def explained(error: BaseException) -> BaseException:
 PAINT_REPO_ID = "darkroom/paint"
 _REVISION = "paint-1"  # change it when the pictures change
 _SIDE = 64
+_PAINTED = Family(frames_unit=1, fps=8)  # images, and where a number of frames is given, videos
 
 
 def paint_model() -> InspectedModel:
     """The painter as a model, for what reads models only."""
     identity = ModelIdentity(PAINT_REPO_ID, _REVISION, "float32", "Paint")
-    return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None, Family())
+    return InspectedModel(identity, PAINT_REPO_ID, None, None, _SIDE, _SIDE, False, None, None, _PAINTED)
 
 
 class PaintRenderer:
@@ -161,7 +162,15 @@ def paint_over(request: ImageRequest) -> np.ndarray:
 
 
 def paint(request: ImageRequest) -> np.ndarray:
-    """(height, width, 3) uint8: a stripe pattern under a disc, colours and places drawn from the seed."""
+    """(height, width, 3) uint8: a stripe pattern under a disc, colours and places drawn from the seed; of a video
+    (num_frames, height, width, 3), in which all of it moves to the left and comes back on the right."""
+    picture, num_frames = _painted(request), request.sampling.num_frames
+    if num_frames is None:
+        return picture
+    return np.stack([np.roll(picture, -frame * picture.shape[1] // num_frames, axis=1) for frame in range(num_frames)])
+
+
+def _painted(request: ImageRequest) -> np.ndarray:
     rng = np.random.default_rng([request.seed, len(request.prompt)])
     height, width = request.sampling.height, request.sampling.width
     y, x = np.arange(height)[:, None], np.arange(width)

@@ -34,18 +34,21 @@ _OTHERS = ('the words "no entry" in white', "two green triangles, one above the 
 _NEGATIVE = "blurry, dark, a blue square"
 _MORE_GUIDANCE = 4.0
 _FIRST_SEED = 1000
+_FEW_FRAMES = 9  # which is a multiple of 4 and of 8, and one more
 _LEAST_STRENGTH = 0.3  # of the pipelines' own
 _MIDDLE = 0.5  # of refiner_start: of two steps each model has one
 
-Pixels = np.ndarray  # (H, W, 3) uint8
+Pixels = np.ndarray  # (H, W, 3) uint8; of a video (F, H, W, 3)
 Difference = tuple[int, float]  # the largest of two pixel values, and the share of values that differ
 
 
 def sampling_of_test(sampling: Sampling) -> Sampling:
-    """Settings as they are asked for, in few steps and without lossy settings."""
+    """Settings as they are asked for, in few steps and frames, and without lossy settings."""
     start = None if sampling.refiner_start is None else _MIDDLE
+    frames = min(sampling.num_frames, _FEW_FRAMES) if sampling.num_frames else None
     steps = NUM_STEPS if not sampling.image else ceil(NUM_STEPS / max(sampling.strength or _LEAST_STRENGTH, 0.01))
-    return replace(sampling, num_inference_steps=steps, negative_prompt="", refiner_start=start, **NEUTRAL_LOSSY)
+    few = replace(sampling, num_inference_steps=steps, num_frames=frames, negative_prompt="", refiner_start=start)
+    return replace(few, **NEUTRAL_LOSSY)
 
 
 def pictures_of_test(sampling: Sampling, number: int) -> tuple[Picture, ...]:
@@ -194,9 +197,11 @@ class _Trial:
         return self._uncompiled
 
     def _size_made(self) -> Difference:
-        height, width = self._images[0].shape[:2]
-        if (height, width) != (self._sampling.height, self._sampling.width):
-            raise DarkroomError(f"{width}x{height} was made of {self._sampling.width}x{self._sampling.height}")
+        asked, (*frames, height, width, _) = self._sampling, self._images[0].shape
+        if (height, width) != (asked.height, asked.width):
+            raise DarkroomError(f"{width}x{height} was made of {asked.width}x{asked.height}")
+        if frames != ([asked.num_frames] if asked.is_video else []):
+            raise DarkroomError(f"{frames[0] if frames else 'no'} frames were made of {asked.num_frames}")
         return 0, 0.0
 
     # Effect ---------------------------------------------------------------------------------------------------------
@@ -242,9 +247,14 @@ class _Trial:
 
 def _between(one: Pixels, other: Pixels) -> Difference:
     if one.shape != other.shape:
-        raise DarkroomError(f"sizes differ: {one.shape[1]}x{one.shape[0]} and {other.shape[1]}x{other.shape[0]}")
+        raise DarkroomError(f"sizes differ: {_size_text(one)} and {_size_text(other)}")
     apart = np.abs(one.astype(np.int16) - other.astype(np.int16))
     return int(apart.max()), float(np.count_nonzero(apart) / apart.size)
+
+
+def _size_text(pixels: Pixels) -> str:
+    """Width, height, and of a video its frames."""
+    return "x".join(map(str, [pixels.shape[-2], pixels.shape[-3], *pixels.shape[:-3]]))
 
 
 def _largest(pairs: Any) -> Difference:

@@ -41,7 +41,7 @@ def call_bytes(model: InspectedModel, sampling: Sampling) -> CallBytes:
     unets = [folder / "unet", *([refiner_folder(refiner) / "unet"] if refiner else [])]
     return CallBytes(
         step=max(_step_bytes(config_of(unet), sides, 2 if sampling.is_guided else 1) for unet in unets),
-        decoding=_decoding_bytes(vae, sides),
+        decoding=0 if sampling.is_video else _decoding_bytes(vae, sides),
         tile=_decoding_bytes(vae, (side // scale, side // scale)) if is_tiled and side else 0,
         cached=_cached_numbers(model, sampling),
         cached_dtype=cached_dtype(sampling.cache),

@@ -20,6 +20,7 @@ from darkroom.reporting.content import (
     FailedImage,
     Picks,
     Picture,
+    PromptFindings,
     ReportContent,
     Setting,
     control_rows,
@@ -63,6 +64,7 @@ class ReportOptions:
     grid_columns: str | None = None  # axis that lies across in the grid of all cells; None: the first
     num_grid_prompts: int = 1  # in that grid
     find_reference: FindReference = lambda: None  # an image of the reference that the run was measured against
+    prompts: PromptFindings | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def build(store: Store, info: RunInfo, cells: Mapping[str, CellInfo], options: R
         acceptances=tuple(_acceptance(cell_id, run.found.counts[cell_id]) for cell_id in run.order if info.policy),
         controls=control_rows(run.figures.controls),
         forming=formed if formed and formed.strips else None,
+        prompts=options.prompts,
         edits=made_from.shown,
         notes=(
             *(f"Halving: no cell could be dropped: {item.fault}." for item in choices.halvings if item.fault),

@@ -6,6 +6,7 @@ Strings may come from anyone (prompts, columns of a prompt file, reasons): the p
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from darkroom.domain.errors import DarkroomError
@@ -163,6 +164,14 @@ class Forming:
 
 
 @dataclass(frozen=True)
+class PromptFindings:
+    """What the run's prompts are like."""
+
+    found: Mapping[str, Any]  # by `prompts.preflight`
+    extra: str  # what installs the packages of questions that it left out
+
+
+@dataclass(frozen=True)
 class Edit:
     """An image beside the picture that it was made from, and the mask, where it has one."""
 
@@ -203,6 +212,7 @@ class ReportContent:
     grid: bytes | None = None  # PNG of all cells, labelled; None for a plain run
     settings: tuple[tuple[str, str], ...] = ()  # name and value: what is rendered, and what all cells are rendered with
     forming: Forming | None = None
+    prompts: PromptFindings | None = None
     edits: tuple[Edit, ...] = ()  # of images that are made from pictures
 
 
@@ -257,7 +267,7 @@ def _axis_faults(content: ReportContent) -> Iterator[str]:
 def _picture_faults(content: ReportContent) -> Iterator[str]:
     """image_id names a file, and image_href is followed by a click: neither may be anything."""
     strips = content.forming.strips if content.forming else ()
-    shown = (*content.pictures, *strips, *content.edits)
+    shown: tuple[Picture | Strip | Edit, ...] = (*content.pictures, *strips, *content.edits)
     for image_id in (each.image_id for each in shown):
         if not _FILE_NAME.fullmatch(image_id):
             yield f"report: image_id {image_id!r} cannot name a file; use letters, digits, - and _"

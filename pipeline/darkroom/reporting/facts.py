@@ -206,7 +206,7 @@ def _images(info: RunInfo, counts: Mapping[str, CellCount], made: Provenance) ->
     if made.render_cost:
         yield "cost", f"{made.render_cost:,g}, by the renderer's price"
     output = info.output
-    quality = f", quality {output.quality}" if output.quality else ""
+    quality = "".join(f", {name} {value}" for name, value in [*output.encoding.items()][1:] if value)
     yield "stored as", f"{output.image_format}{quality}, layout {output.layout}, {_size_text(made.num_bytes)}"
     if output.overlay:
         yield "text on images", f"of column {OverlaySettings.of_text(output.overlay).text}, drawn after rendering"

@@ -35,12 +35,13 @@ from darkroom.reporting.ranking import dominated, figure_of
 
 PLOTLY = "plotly.min.js"
 SCRIPTS = ("report.js", "cells.js", "plots.js", "pictures.js", "sheet.js", "forming.js")  # in this order, after Plotly
-STYLE = "report.css"
+STYLE, PROMPTS_STYLE = "report.css", "found.css"
+PROMPTS_PAGE_STYLE = "prompts.css"  # of the page of prompts alone
 # Scripts come from files beside the page alone: nothing written in it can run. A page on a disk has no origin of its
 # own, so "self" alone would not do everywhere. Plotly writes style elements and draws to blobs.
 _POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; "
-    "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
+    "img-src 'self' file: data: blob:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
 )
 _DIGEST_SHOWN = 19  # characters
 _BREAK = re.compile(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])")  # of a line, beside a tag: a blank there would show
@@ -67,6 +68,8 @@ def page(content: ReportContent, thumbnails: Mapping[str, str]) -> str:
         grid=GRID if content.grid else None,
         csv_text=csv_table(content),
         latex_text=latex_table(content),
+        prompts=_prompts(content.prompts.found, content.prompts.extra) if content.prompts else "",
+        prompts_words=_prompts_words(content.prompts.found) if content.prompts else "",
         data=payload(content, thumbnails),
     )
 
@@ -76,10 +79,10 @@ def _template() -> Template:
     engine = Environment(autoescape=True, undefined=StrictUndefined)
     engine.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     engine.globals.update(
-        policy=_POLICY, style=STYLE, scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE, setting_text=setting_text,
-        figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table, figures_table=_figures_table,
-        failures_table=_failures_table, policy_table=_policy_table, dropped_table=_dropped_table,
-        methods_table=_methods_table, edit_name=edit_name, cell_label=_label,
+        policy=_POLICY, styles=(STYLE, PROMPTS_STYLE), scripts=(PLOTLY, *SCRIPTS), no_base=NO_BASE,
+        setting_text=setting_text, figure_of=figure_of, table=_table, by_tables=by_tables, costs_table=costs_table,
+        figures_table=_figures_table, failures_table=_failures_table, policy_table=_policy_table,
+        dropped_table=_dropped_table, methods_table=_methods_table, edit_name=edit_name, cell_label=_label,
     )  # fmt: skip
     source = (files("darkroom.reporting") / "templates" / "index.html").read_text("utf-8")
     return engine.from_string(_BREAK.sub("", source))
@@ -108,6 +111,7 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
         ("along", "Curves", num_ranking > 0 and bool(several)),
         ("scores", "Scores", any(map(len, content.scores.values()))),
         ("breakdown", "Prompts", bool(content.breakdown)),
+        ("prompts", "What prompts are like", content.prompts is not None),
         ("by", "Figures by column", bool(content.by)),
         ("failed", "Failures", has_failures),
         ("policy", "Policy", bool(content.acceptances)),
@@ -120,11 +124,28 @@ def _headings(content: ReportContent, num_ranking: int) -> dict[str, str]:
 
 def prompts_page(name: str, found: Mapping[str, Any], extra: str) -> str:
     """A page of its own, with its styles, of what `prompts.preflight` found; `extra`: what installs its packages."""
-    folder = files("darkroom.reporting")
+    style = Markup("".join(_asset(name) for name in (PROMPTS_PAGE_STYLE, PROMPTS_STYLE)))
+    return _plain("prompts.html").render(name=name, found=found, said=_prompts(found, extra), style=style)
+
+
+def _prompts(found: Mapping[str, Any], extra: str) -> Markup:
+    """The sections that both pages have."""
+    return Markup(_plain("prompts_found.html").render(found=found, glance=_glance(found), extra=extra))
+
+
+def _plain(name: str) -> Template:
     engine = Environment(autoescape=True, undefined=StrictUndefined)
-    template = engine.from_string((folder / "templates" / "prompts.html").read_text("utf-8"))
-    style = Markup((folder / "assets" / "prompts.css").read_text("utf-8"))
-    return template.render(name=name, found=found, glance=_glance(found), extra=extra, style=style)
+    return engine.from_string((files("darkroom.reporting") / "templates" / name).read_text("utf-8"))
+
+
+def _asset(name: str) -> str:
+    return (files("darkroom.reporting") / "assets" / name).read_text("utf-8")
+
+
+def _prompts_words(found: Mapping[str, Any]) -> str:
+    """Such as "1,632 prompts; cut off by CLIP: 3; repeats: 0"."""
+    counts = "; ".join(f"{words}: {count}" for words, count, _, _ in _glance(found))
+    return f"{found['num_looked_at']:,} prompts; {counts}"
 
 
 def _glance(found: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:

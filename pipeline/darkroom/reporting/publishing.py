@@ -19,7 +19,7 @@ from darkroom.reporting.content import ReportContent, check
 from darkroom.reporting.data import edit_name, metrics_table, noised_name, strip_name
 from darkroom.reporting.exports import CSV, LATEX, csv_table, latex_table
 from darkroom.reporting.grid_image import GRID
-from darkroom.reporting.page import PLOTLY, SCRIPTS, STYLE, page
+from darkroom.reporting.page import PLOTLY, PROMPTS_STYLE, SCRIPTS, STYLE, page
 from darkroom.reporting.summary import summary
 from darkroom.storage.store import OCTETS, NotFound, Store, check_key, prefetched
 
@@ -59,7 +59,10 @@ def report_files(content: ReportContent) -> dict[str, bytes]:
         **({GRID: content.grid} if content.grid else {}),
         "report.md": summary(content).encode("utf-8", "replace"),
         PLOTLY: get_plotlyjs().encode(),
-        **{name: (files("darkroom.reporting") / "assets" / name).read_bytes() for name in (*SCRIPTS, STYLE)},
+        **{
+            name: (files("darkroom.reporting") / "assets" / name).read_bytes()
+            for name in (*SCRIPTS, STYLE, PROMPTS_STYLE)
+        },
         INDEX: page(content, names).encode("utf-8", "replace"),
     }
 

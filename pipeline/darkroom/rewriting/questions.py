@@ -69,11 +69,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question; `text` is empty unless `status` is ok."""
+    """What became of a question; `text` is empty unless `status` is ok. Halves of characters, as of an answer that was
+    cut off, which no file holds, become question marks."""
 
     status: str
     text: str = ""
     error: str | None = None  # why there is no text, in one line
+
+    def __post_init__(self) -> None:
+        for name in ("text", "error"):
+            if (said := getattr(self, name)) is not None:
+                object.__setattr__(self, name, said.encode("utf-8", "replace").decode())
 
 
 def questions(prompt: str, wording: Wording, model: Mapping[str, object]) -> list[Question]:

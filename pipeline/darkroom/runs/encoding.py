@@ -21,7 +21,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -29,10 +29,21 @@ import pyarrow.parquet as pq
 from PIL import ExifTags, Image
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.runs.own_columns import joined, json_rows
+from darkroom.runs.videos import CODECS, VIDEO_FORMATS, frames_of, is_video, middle_frame
 
-CONTENT_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
-EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
-LOSSLESS = frozenset({"png"})
+IMAGE_FORMATS = ("png", "webp", "jpeg")
+CONTENT_TYPES = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "gif": "image/gif",
+    "zip": "application/zip",
+}
+EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg", "mp4": "mp4", "webm": "webm", "gif": "gif", "zip": "zip"}
+LOSSLESS = frozenset({"png", "zip"})
 _MOST_PIXELS_A_SIDE = {"webp": 16_383, "jpeg": 65_500}  # RFC 9649, 2.5; libjpeg's JPEG_MAX_DIMENSION
 MAX_PIXELS = 2**27  # of an image that is read
 MAX_BYTES = 2**29  # of its file
@@ -48,8 +59,7 @@ _MOST_TEXT_BYTES = (
 _RGB_8 = (8, 2, 0, 0, 0)  # bits a channel, colour type, compression, filter, interlace
 SIDECAR = ".c2pa"  # ending of a signed manifest's file
 _TAR_TEXTS = (".txt", ".json")  # endings of the prompt's and the settings' files in a tar
-# What `datasets` looks for to open the column as pictures without being told.
-_HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
+PLAIN = ("image_id", "prompt", "settings")  # columns of text in a Parquet file, beside the image
 
 _BLOCK_BYTES = 512
 _NAME, _SIZE, _SUM = slice(0, 100), slice(124, 135), slice(148, 154)
@@ -77,7 +87,7 @@ class FileText:
 
 
 def encode(pixels: np.ndarray, image_format: str, quality: int, text: FileText = FileText()) -> bytes:
-    """Encode (height, width, 3) uint8 RGB as `image_format`, one of `CONTENT_TYPES`.
+    """Encode (height, width, 3) uint8 RGB as `image_format`, one of `IMAGE_FORMATS`.
 
     `quality` (1 to 100) is for webp and jpeg. Equal input gives equal bytes.
     """
@@ -85,18 +95,21 @@ def encode(pixels: np.ndarray, image_format: str, quality: int, text: FileText =
 
 
 def pixels_digest(pixels: np.ndarray) -> str:
-    """SHA-256 of (height, width, 3) uint8 RGB, row by row: equal for equal pictures in unequal files."""
+    """SHA-256 of (height, width, 3) uint8 RGB, row by row, or of frames of it: equal for equal pictures in unequal
+    files."""
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
 def decode(data: bytes) -> np.ndarray:
-    """(height, width, 3) uint8 RGB of an encoded image.
+    """(height, width, 3) uint8 RGB of an encoded image, of a video its middle frame.
 
     Raises DarkroomError for what is no image of our formats, or is larger than any that we make: its size is read
     before a pixel is, so that a small file cannot fill the memory.
     """
     if len(data) > MAX_BYTES:
         raise DarkroomError(f"an image file of {len(data)} bytes is larger than the {MAX_BYTES} that are read")
+    if is_video(data):
+        return middle_frame(data)
     try:
         with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -106,6 +119,12 @@ def decode(data: bytes) -> np.ndarray:
         raise
     except Exception as error:  # Pillow raises what its decoders raise
         raise DarkroomError(f"not readable as an image ({type(error).__name__}); is the file whole?") from error
+
+
+def decode_all(data: bytes) -> np.ndarray:
+    """(height, width, 3) uint8 RGB of an encoded image; of a video (num_frames, height, width, 3). Raises as `decode`
+    does."""
+    return np.stack([*frames_of(data)]) if is_video(data) else decode(data)
 
 
 def resized(pixels: np.ndarray, longest: int | None) -> np.ndarray:
@@ -199,13 +218,16 @@ class Indexed:
     offset: int | None  # of its bytes in a tar; its row number in Parquet
     data: bytes
     prompt: str | None  # what is stored beside it, as in its `EncodedImage`
-    settings: str | None
+    settings: str | None  # joined with its own columns, where it has some
     sidecar: bytes | None = None
 
 
-def write_tar(images: Iterable[EncodedImage]) -> bytes:
-    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings) for each image; `.c2pa`
-    where there is a signed manifest."""
+def write_tar(images: Iterable[EncodedImage], own: pa.Table | None = None) -> bytes:
+    """A WebDataset shard: `<image_id>.<ext>`, `.txt` (the prompt) and `.json` (the settings, and each image's `own`
+    columns) for each image; `.c2pa` where there is a signed manifest."""
+    if own is not None:
+        rows = zip(images, json_rows(own), strict=True)
+        images = (replace(image, settings=joined(image.settings, row)) for image, row in rows)
     return write_ustar(file for image in images for file in _files(image))
 
 
@@ -235,43 +257,50 @@ def index_tar(container: bytes) -> dict[str, Indexed]:
     return found
 
 
-def write_parquet(images: Iterable[EncodedImage]) -> bytes:
-    """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON)."""
+def write_parquet(images: Iterable[EncodedImage], own: pa.Table | None = None) -> bytes:
+    """Images inside Parquet: image {bytes, path}, image_id, prompt, settings (JSON), and each image's `own` columns."""
     images = list(images)
     names = [f"{image.image_id}.{image.extension}" for image in images]
-    return parquet_of_images(
-        names,
-        [image.data for image in images],
-        pa.table(
-            {
-                "image_id": pa.array([image.image_id for image in images], pa.string()),
-                "prompt": pa.array([image.prompt for image in images], pa.string()),
-                "settings": pa.array([image.settings for image in images], pa.string()),
-            }
-        ),
-    )
+    columns = pa.table({name: pa.array([getattr(image, name) for image in images], pa.string()) for name in PLAIN})
+    for described, column in zip(own.schema, own.columns, strict=True) if own is not None else ():
+        columns = columns.append_column(described, column)
+    return parquet_of_images(names, [image.data for image in images], columns.combine_chunks())
 
 
 def parquet_of_images(names: Sequence[str], files: Sequence[bytes], columns: pa.Table) -> bytes:
     """Image files by their names in the column `image`, and other columns after it; as `datasets` reads them."""
     found = [{"bytes": data, "path": name} for name, data in zip(names, files, strict=True)]
     image = pa.array(found, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-    table = columns.add_column(0, "image", image).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
+    kind = feature_kind(names[0].rpartition(".")[2]) if names else "image"
+    # What `datasets` looks for to open the column as pictures without being told.
+    features = {"info": {"features": {"image": {"_type": kind.title()}}}}
+    table = columns.add_column(0, "image", image).replace_schema_metadata({"huggingface": json.dumps(features)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="none", row_group_size=64)  # encoded images do not shrink
     return buffer.getvalue()
+
+
+def feature_kind(image_format: str) -> str:
+    """As what `datasets` opens such files; of a ZIP of frames it can open none."""
+    return "video" if image_format in CODECS else "image"
+
+
+def task_of(image_format: str) -> str:
+    """What made such files, as the Hugging Face hub calls it."""
+    return "text-to-video" if image_format in VIDEO_FORMATS and image_format not in IMAGE_FORMATS else "text-to-image"
 
 
 def index_parquet(container: bytes) -> dict[str, Indexed]:
     """The same for Parquet, whose footer is at its end: cut off, nothing of it can be read."""
     found = {}
     with suppress(pa.ArrowException, OSError, ValueError, KeyError, TypeError):
-        table = pq.read_table(io.BytesIO(container), columns=["image_id", "image", "prompt", "settings"])
-        for number, row in enumerate(table.to_pylist()):
-            image = row["image"]
-            found[row["image_id"]] = Indexed(
-                image["path"], number, image["bytes"] or b"", row["prompt"], row["settings"]
-            )
+        table = pq.read_table(io.BytesIO(container))
+        own = table.drop_columns(["image", *PLAIN])
+        rows = json_rows(own) if own.num_columns else []
+        for number, row in enumerate(table.select(["image", *PLAIN]).to_pylist()):
+            image, settings = row["image"], row["settings"]
+            settings = joined(settings, rows[number]) if rows else settings
+            found[row["image_id"]] = Indexed(image["path"], number, image["bytes"] or b"", row["prompt"], settings)
     return found
 
 

@@ -19,6 +19,7 @@ from darkroom.storage.store import Store
 
 _COLUMNS = ("prompt_id", "sample_index", "status", "pixels_sha256")
 _MOST_GROUPS, _MOST_CELLS, _MOST_VALUES = 10, 4, 6  # that lines name
+_OTHERWISE = ("sampling.num_images_per_prompt", "sampling.fps")  # settings that act on something else than pixels
 _Pixels = Mapping[tuple[str, int], str]  # prompt_id and sample_index -> digest
 
 
@@ -101,9 +102,10 @@ def equal_lines(store: Store, cells: Mapping[str, CellInfo], run: RunInfo) -> It
 
 
 def _idle(group: EqualCells, cells: Mapping[str, CellInfo], run: RunInfo) -> dict[str, list[object]]:
-    """Settings that do nothing in these cells; more images of a prompt leave the first ones as they are."""
+    """Settings that do nothing in these cells; more images of a prompt leave the first ones as they are, and frames a
+    second say how pixels are shown."""
     found = axes((cells[cell_id] for cell_id in group.cell_ids), run)
-    return {name: values for name, values in found.items() if name != "sampling.num_images_per_prompt"}
+    return {name: values for name, values in found.items() if name not in _OTHERWISE}
 
 
 def _cut(values: Sequence[object], most: int) -> str:

@@ -52,6 +52,7 @@ class ExtractorInfo:
     columns: tuple[str, ...] = ()  # of the prompt's row, that a scorer reads
     reads_captions: bool = False  # puts captions into the pictures' space, or scores how a picture fits its prompt
     alias: str = ""  # what its figures are called by in place of its name
+    num_frames: int = 0  # evenly spaced ones of each video that it is given, (F, H, W, 3); 0: it is given pictures
 
     @property
     def called(self) -> str:
@@ -262,12 +263,23 @@ def paired_features(
     Raises FeaturesMissing where the extractor has not seen one of them, and DarkroomError where there is no image.
     """
     is_empty = True
-    tables = read_each(store, shards, _PAIRED)
-    for part in prefetched(tables, lambda item: _of_shard(store, *item, extractor_id, dimension)):
+    for part in paired_parts(store, shards, extractor_id, dimension):
         is_empty = is_empty and not part.pairs and not part.left_out
         yield part
     if is_empty:
-        raise DarkroomError(f"{store.describe()}: no image is there; go on with the command that started the run")
+        raise no_image(store)
+
+
+def paired_parts(
+    store: Store, shards: Iterable[Committed], extractor_id: str, dimension: int | None = None
+) -> Iterator[PairedFeatures]:
+    """The same of a part of a run's shards, which may well hold no image."""
+    tables = read_each(store, shards, _PAIRED)
+    return prefetched(tables, lambda item: _of_shard(store, *item, extractor_id, dimension))
+
+
+def no_image(store: Store) -> DarkroomError:
+    return DarkroomError(f"{store.describe()}: no image is there; go on with the command that started the run")
 
 
 def _of_shard(store: Store, shard: Shard, table: pa.Table, extractor_id: str, dimension: int | None) -> PairedFeatures:

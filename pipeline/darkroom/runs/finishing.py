@@ -17,7 +17,7 @@ Encode = Callable[[np.ndarray], EncodedImage]
 class Finished:
     """An image as it is stored."""
 
-    pixels: np.ndarray  # (height, width, 3) uint8 RGB, that were encoded
+    pixels: np.ndarray  # (height, width, 3) uint8 RGB, that were encoded; of a video (num_frames, height, width, 3)
     file: EncodedImage
     sha256: str | None = None  # of these pixels, where they are not those as rendered
     edits: tuple[str, ...] = ()  # what was done, by the names of `signing.EDITS`
@@ -30,7 +30,7 @@ def finish(pixels: np.ndarray, overlay: Overlay | None, watermark: str, encode: 
     The mark is read back from the encoded file; where it is not found there, the file is made without. Raises what
     steps raise that cannot be done.
     """
-    edited = drawn(pixels, overlay) if overlay else pixels
+    edited = _drawn(pixels, overlay) if overlay else pixels
     edits = ("overlay",) if overlay else ()
     if watermark:
         stored = marked(edited, watermark)
@@ -39,3 +39,8 @@ def finish(pixels: np.ndarray, overlay: Overlay | None, watermark: str, encode: 
             return Finished(stored, file, pixels_digest(stored), (*edits, "watermark"), FOUND)
     sha256 = None if edited is pixels else pixels_digest(edited)
     return Finished(edited, encode(edited), sha256, edits, NOT_FOUND if watermark else None)
+
+
+def _drawn(pixels: np.ndarray, overlay: Overlay) -> np.ndarray:
+    """On every frame of a video."""
+    return drawn(pixels, overlay) if pixels.ndim == 3 else np.stack([drawn(frame, overlay) for frame in pixels])

@@ -7,8 +7,11 @@ digest are written, so concurrent readers and repairs see right ones.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell
@@ -28,7 +31,8 @@ from darkroom.runs.encoding import (
 )
 from darkroom.runs.files import SIDECARS_PREFIX
 from darkroom.runs.layouts import CONTAINERS, Layout, as_encoded
-from darkroom.runs.manifest import to_records
+from darkroom.runs.manifest import extra_columns, to_records
+from darkroom.runs.own_columns import joined, json_rows, own_columns
 from darkroom.runs.reading import model_as_recorded, recorded_request
 from darkroom.runs.run import OutputInfo
 from darkroom.storage.store import NotFound, Store, StoreError, prefetched
@@ -208,40 +212,55 @@ class StoredObject:
     key: str
     cell_id: str
     records: Sequence[Record]  # that name it, in their shard's order
+    own: pa.Table | None  # their columns in it, where it has some
     damages: Mapping[str, str]  # image_id -> how it is not what its record says
 
 
 def stored_objects(store: Store, cells: Mapping[str, CellInfo], output: OutputInfo) -> Iterator[StoredObject]:
     """Every object that a record names, checked; in the memory of one shard's records and a few objects."""
-    return prefetched(_by_object(store, cells), lambda item: _checked(store, output, *item))
+    found = _by_object(store, cells, bool(output.own_columns))
+    return prefetched(found, lambda item: _checked(store, output, *item))
 
 
-def _by_object(store: Store, cells: Mapping[str, CellInfo]) -> Iterator[tuple[Cell, list[Record]]]:
-    """The records of each object, and their cell."""
+def _by_object(
+    store: Store, cells: Mapping[str, CellInfo], has_own: bool
+) -> Iterator[tuple[Cell, list[Record], pa.Table | None]]:
+    """The records of each object, their cell, and the columns that they have in it."""
     for shard, table in read_each(store):
-        records = [record for record in to_records(table) if record.status == OK]
+        table = table.filter(pc.equal(table["status"], OK))
+        records = to_records(table)
+        places = {record.image_id: place for place, record in enumerate(records)}
+        own = own_columns(table["prompt_id"].to_pylist(), extra_columns(table)) if has_own else None
         for group in by_key(records).values():
-            yield cell_of(cells, shard.cell_id), group
+            rows = pa.array([places[record.image_id] for record in group], pa.int64())
+            yield cell_of(cells, shard.cell_id), group, own.take(rows) if own is not None else None
 
 
-def _checked(store: Store, output: OutputInfo, cell: Cell, records: Sequence[Record]) -> StoredObject:
+def _checked(
+    store: Store, output: OutputInfo, cell: Cell, records: Sequence[Record], own: pa.Table | None
+) -> StoredObject:
     key = records[0].key or ""
     data = object_bytes(store, key)
     if isinstance(data, str):
         damages = {record.image_id: data for record in records}
     else:
-        damages = _damages(data, records, cell, output)
-    return StoredObject(key, cell.cell_id, records, damages)
+        damages = _damages(data, records, own, cell, output)
+    return StoredObject(key, cell.cell_id, records, own, damages)
 
 
-def _damages(data: bytes, records: Sequence[Record], cell: Cell, output: OutputInfo) -> dict[str, str]:
+def _damages(
+    data: bytes, records: Sequence[Record], own: pa.Table | None, cell: Cell, output: OutputInfo
+) -> dict[str, str]:
     """image_id -> how an object with these bytes is not what these records of it say."""
     layout = CONTAINERS.get(output.layout)
     if layout is None:
         found = {record.image_id: _wrong_image(record, data) for record in records}
     else:
-        index = layout.index(data)
-        found = {record.image_id: _wrong_member(record, index, cell, output) for record in records}
+        index, rows = layout.index(data), json_rows(own) if own is not None else [None] * len(records)
+        found = {
+            record.image_id: _wrong_member(record, index, row, cell, output)
+            for record, row in zip(records, rows, strict=True)
+        }
     return {image_id: reason for image_id, reason in found.items() if reason}
 
 
@@ -250,7 +269,9 @@ def _wrong_image(record: Record, data: bytes) -> str | None:
     return None if digest == record.sha256 else f"recorded {record.sha256}, stored {digest}"
 
 
-def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, output: OutputInfo) -> str | None:
+def _wrong_member(
+    record: Record, index: Mapping[str, Indexed], row: Mapping[str, Any] | None, cell: Cell, output: OutputInfo
+) -> str | None:
     """The image first; then what lies beside it, since a caption trains a model as much as its image does."""
     found = index.get(record.image_id)
     if found is None:
@@ -258,7 +279,8 @@ def _wrong_member(record: Record, index: Mapping[str, Indexed], cell: Cell, outp
     if (found.member, found.offset) != (record.member, record.offset):
         return f"recorded as {record.member} at {record.offset}, stored as {found.member} at {found.offset}"
     right = _encoded(record, found.data, cell, output)
-    texts_are_right = (found.prompt, found.settings) == (right.prompt, right.settings)
+    settings = right.settings if row is None else joined(right.settings, row)
+    texts_are_right = (found.prompt, found.settings) == (right.prompt, settings)
     return _wrong_image(record, found.data) or (None if texts_are_right else "the text stored beside it differs")
 
 
@@ -282,7 +304,7 @@ def repair(store: Store, broken: StoredObject, rendered: Rendered, cell: Cell, o
     content_type = layout.content_type if layout else CONTENT_TYPES[output.image_format]
     data = _whole_container(store, layout, broken, rendered, cell, output) if layout else rendered[damaged[0].image_id]
     assert data is not None
-    left = _damages(data, broken.records, cell, output)
+    left = _damages(data, broken.records, broken.own, cell, output)
     if not left:
         store.put(broken.key, data, content_type)
     return left
@@ -304,7 +326,8 @@ def _whole_container(
     has_intact = len(broken.damages) < len(broken.records)
     index = layout.index(store.get(broken.key)) if has_intact else {}
     files = {image_id: found.data for image_id, found in index.items()} | dict(rendered)
-    return layout.write([_encoded(record, files[record.image_id] or b"", cell, output) for record in broken.records])
+    images = [_encoded(record, files[record.image_id] or b"", cell, output) for record in broken.records]
+    return layout.write(images, broken.own)
 
 
 def _encoded(record: Record, data: bytes, cell: Cell, output: OutputInfo) -> EncodedImage:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pyarrow as pa
 
 from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
@@ -37,6 +38,7 @@ from darkroom.runs.files import container_key, image_key, sidecars_key, trajecto
 from darkroom.runs.run import OutputInfo
 from darkroom.runs.signing import CONTENT_TYPE as C2PA_TYPE
 from darkroom.runs.signing import EDITED_BY_MODEL, MADE_BY_MODEL
+from darkroom.runs.videos import Shown, encode_video
 from darkroom.storage.store import NotFound, Store
 
 
@@ -58,7 +60,7 @@ class Layout:
 
     extension: str
     content_type: str
-    write: Callable[[Sequence[EncodedImage]], bytes]
+    write: Callable[[Sequence[EncodedImage], pa.Table | None], bytes]  # of images, with columns of their own
     index: Callable[[bytes], dict[str, Indexed]]
 
 
@@ -89,7 +91,8 @@ def encode_image(
     output: OutputInfo,
     scheduler: str | None = None,
 ) -> EncodedImage:
-    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments.
+    """An image's file and what is stored beside it, of (height, width, 3) uint8 RGB: a function of the arguments. Of
+    a video the same, of (num_frames, height, width, 3).
 
     `scheduler`: JSON with its class and options as they were loaded, where it is known.
     """
@@ -97,6 +100,9 @@ def encode_image(
     text = FileText({"parameters": line, "darkroom": settings})
     if output.provenance:
         text = replace(text, comment=line, xmp=xmp_packet(request, model))
+    if request.sampling.is_video:
+        shown = Shown(request.sampling.fps or 1, text.comment, text.xmp)
+        return _encoded(request, encode_video(pixels, output.image_format, output.quality, shown), settings, output)
     return _encoded(request, encode(pixels, output.image_format, output.quality, text), settings, output)
 
 
@@ -117,11 +123,12 @@ def _encoded(request: ImageRequest, data: bytes, settings: str, output: OutputIn
 
 
 def as_rendered(sample: Sample, pixels: np.ndarray) -> Sample:
-    """The sample with the size that its image has: some pipelines round what they are asked for."""
-    request, (height, width) = sample.request, pixels.shape[:2]
-    if (height, width) == (request.sampling.height, request.sampling.width):
+    """The sample with the size that its image has, and the frames: some pipelines round what they are asked for."""
+    request, asked, (*frames, height, width, _) = sample.request, sample.request.sampling, pixels.shape
+    num_frames = frames[0] if frames else None
+    if (height, width, num_frames) == (asked.height, asked.width, asked.num_frames):
         return sample
-    sampling = replace(request.sampling, height=height, width=width)
+    sampling = replace(asked, height=height, width=width, num_frames=num_frames)
     return replace(sample, request=replace(request, sampling=sampling))
 
 
@@ -193,23 +200,22 @@ def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
 
 def place_image(store: Store, image: EncodedImage, image_format: str, suffix: str = "") -> Placed:
     """Store one image as an object of its own."""
-    digest = _digest(image.data)
-    keys = [image_key(name, image.extension) for name in _names(f"{image.image_id}{suffix}", digest)]
-    key, superseded = _put(store, keys, image.data, CONTENT_TYPES[image_format])
-    return Placed(key, None, None, digest, len(image.data), superseded)
+    names = _names(f"{image.image_id}{suffix}", _digest(image.data))
+    keys = [image_key(name, image.extension) for name in names]
+    return _object(image.data, *_put(store, keys, image.data, CONTENT_TYPES[image_format]))
 
 
 def place_trajectory(store: Store, image_id: str, data: bytes, suffix: str = "") -> Placed:
     """Store an image's trajectory, a PNG."""
-    digest = _digest(data)
-    keys = [trajectory_key(name) for name in _names(f"{image_id}{suffix}", digest)]
-    key, superseded = _put(store, keys, data, CONTENT_TYPES["png"])
-    return Placed(key, None, None, digest, len(data), superseded)
+    keys = [trajectory_key(name) for name in _names(f"{image_id}{suffix}", _digest(data))]
+    return _object(data, *_put(store, keys, data, CONTENT_TYPES["png"]))
 
 
-def place_container(store: Store, layout: Layout, name: str, images: Sequence[EncodedImage]) -> dict[str, Placed]:
-    """Store a shard's images as one object; image_id -> place."""
-    data = layout.write(images)
+def place_container(
+    store: Store, layout: Layout, name: str, images: Sequence[EncodedImage], own: pa.Table | None
+) -> dict[str, Placed]:
+    """Store a shard's images, with columns of their own, as one object; image_id -> place."""
+    data = layout.write(images, own)
     keys = [container_key(each, layout.extension) for each in _names(name, _digest(data))]
     key, superseded = _put(store, keys, data, layout.content_type)
     return {
@@ -218,11 +224,19 @@ def place_container(store: Store, layout: Layout, name: str, images: Sequence[En
     }
 
 
-def place_sidecar(store: Store, key_of_image: str, data: bytes) -> Placed:
-    """Store the signed manifest of an image that is an object of its own: beside it, where C2PA's tools look."""
-    name, digest = key_of_image.rpartition(".")[0], _digest(data)
-    key, superseded = _put(store, [f"{each}{SIDECAR}" for each in _names(name, digest)], data, C2PA_TYPE)
-    return Placed(key, None, None, digest, len(data), superseded)
+def place_sidecar(store: Store, key_of_image: str, data: bytes, is_as_good: Callable[[bytes], bool]) -> Placed:
+    """Store the signed manifest of an image that is an object of its own: beside it, where C2PA's tools look.
+
+    What an attempt that was cut off has left there is never equal: it is adopted where it `is_as_good`.
+    """
+    name = key_of_image.rpartition(".")[0]
+    first, second = (f"{each}{SIDECAR}" for each in _names(name, _digest(data)))
+    if store.put_if_absent(first, data, C2PA_TYPE):
+        return _object(data, first, None)
+    there = _found(store, first)
+    if there is not None and is_as_good(there):
+        return _object(there, first, None)
+    return _object(data, *_put(store, [first, second], data, C2PA_TYPE))
 
 
 def place_sidecars(store: Store, name: str, sidecars: Mapping[str, bytes]) -> dict[str, Placed]:
@@ -235,6 +249,11 @@ def place_sidecars(store: Store, name: str, sidecars: Mapping[str, bytes]) -> di
         image_id: Placed(key, f"{image_id}{SIDECAR}", None, _digest(sidecar), len(sidecar), superseded)
         for image_id, sidecar in sidecars.items()
     }
+
+
+def _object(data: bytes, key: str, superseded: str | None) -> Placed:
+    """Of an object of its own."""
+    return Placed(key, None, None, _digest(data), len(data), superseded)
 
 
 def _names(name: str, digest: str) -> tuple[str, str]:
@@ -253,10 +272,14 @@ def _put(store: Store, keys: Sequence[str], data: bytes, content_type: str) -> t
 
 
 def _holds(store: Store, key: str, data: bytes) -> bool:
+    return _found(store, key) == data
+
+
+def _found(store: Store, key: str) -> bytes | None:
     try:
-        return store.get(key) == data
+        return store.get(key)
     except NotFound:  # removed meanwhile, or a folder of that name
-        return False
+        return None
 
 
 def _digest(data: bytes) -> str:

@@ -7,6 +7,7 @@ run.json. What no name says, every manifest carries, and one of them is asked.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, Shard, planned_shard
@@ -25,6 +26,7 @@ from darkroom.runs.run import (
 )
 from darkroom.storage.store import Store
 
+_LATER = ("provenance", "own_columns")  # fields of OutputInfo by which the files of older runs are others
 OlderCells = Mapping[str, Collection[Cell]]  # cell_id -> what an older version could make of the same words
 
 
@@ -66,8 +68,7 @@ def claim(
     or cell is written anew by the command that made it, and by no other. Raises DarkroomError that names what differs.
     """
     found = find_run(store)
-    if _is_without_marks(store, found):
-        wanted = replace(wanted, output=replace(wanted.output, provenance=None))  # its files stay alike
+    wanted = replace(wanted, output=replace(wanted.output, **_not_said(store, found)))  # its files stay alike
     there = _fingerprint_there(store, found)
     if there not in (None, wanted.prompts.fingerprint, older_fingerprint):
         by_etag = etag_fingerprints()
@@ -109,12 +110,13 @@ def _fingerprint_there(store: Store, found: RunInfo | None) -> object:
     return from_metadata(manifest.metadata(store, first)).get(FINGERPRINT) if first else None
 
 
-def _is_without_marks(store: Store, found: RunInfo | None) -> bool:
-    """Whether a run, or what is left of it, is of a version whose files did not say that a model made them."""
+def _not_said(store: Store, found: RunInfo | None) -> dict[str, Any]:
+    """What a run, or what is left of it, does not say of its output, since its version is older than that."""
     if found:
-        return found.output.provenance is None
+        return {name: None for name in _LATER if getattr(found.output, name) is None}
     first = next(manifest.committed(store), None)
-    return first is not None and "output.provenance" not in from_metadata(manifest.metadata(store, first))
+    said = from_metadata(manifest.metadata(store, first)) if first else {}
+    return {name: None for name in _LATER if first and f"output.{name}" not in said}
 
 
 def _as_older(store: Store, run: RunInfo, wanted: RunInfo, older_fingerprint: str | None) -> RunInfo:

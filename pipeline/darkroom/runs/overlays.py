@@ -10,6 +10,7 @@ draw equal pixels.
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import unicodedata
@@ -102,8 +103,10 @@ def rows_read(
 
 def overlay_of(row: Mapping[str, object], settings: OverlaySettings) -> Overlay | None:
     """What a row says; None where it has no text. Raises OverlayFault for what cannot be drawn."""
-    text = row.get(settings.text)
-    if text is None or not (said := str(text).strip()):
+    text = _given(row, settings.text, "")
+    if isinstance(text, list | dict | bytes):
+        raise OverlayFault(f"text {_shown(text)}: is none; name a column of texts or numbers")
+    if all(each.isspace() or _is_unseen(each) for each in str(text)):
         return None
     path = _given(row, settings.font, settings.default_font)
     font = None if path is None else str(path)
@@ -115,14 +118,15 @@ def overlay_of(row: Mapping[str, object], settings: OverlaySettings) -> Overlay 
     box = read_box(_given(row, settings.box, settings.default_box))
     colour = str(_given(row, settings.colour, settings.default_colour))
     check_colour(colour)
-    overlay = Overlay(unicodedata.normalize("NFC", said), font, sha256, box, colour)
+    overlay = Overlay(_as_set(str(text), font), font, sha256, box, colour)
     _check_glyphs(overlay)
     return overlay
 
 
 def _given(row: Mapping[str, object], column: str | None, default: object) -> object:
+    """What a row says; NaN, which tables of numbers have where there is nothing, is nothing."""
     value = row.get(column) if column else None
-    return default if value is None or value == "" else value
+    return default if value is None or value == "" or value != value else value
 
 
 def read_box(value: object) -> tuple[float, float, float, float]:
@@ -132,7 +136,7 @@ def read_box(value: object) -> tuple[float, float, float, float]:
         left, top, right, bottom = (float(part) for part in parts)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise OverlayFault(f"box {_shown(value)}: {_BOX_HELP}") from None
-    if not (0 <= left < right and 0 <= top < bottom):
+    if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
         raise OverlayFault(f"box {_shown(value)}: its right and bottom lie not beyond its left and top; {_BOX_HELP}")
     return left, top, right, bottom
 
@@ -140,7 +144,7 @@ def read_box(value: object) -> tuple[float, float, float, float]:
 def check_colour(colour: str) -> None:
     """Raises OverlayFault for what is no colour."""
     try:
-        ImageColor.getrgb(colour)
+        bytes(ImageColor.getrgb(colour))  # of which each is 0 to 255
     except ValueError:
         raise OverlayFault(
             f"colour {_shown(colour)}: give a name of CSS such as white, or #rrggbb, or #rrggbbaa with how opaque it is"
@@ -193,13 +197,34 @@ def _shown(value: object) -> str:
 # Glyphs --------------------------------------------------------------------------------------------------------------
 
 
+def _as_set(text: str, font: str | None) -> str:
+    """The text in its shortest form (NFC), without what shows nothing and would be set as an empty rectangle: spaces
+    that the font lacks become plain ones, and where no script needs shaping, format characters are left out."""
+    text, shapes = unicodedata.normalize("NFC", text.strip()), _needs_shaping(text)
+
+    def set_as(character: str) -> str:
+        if character.isspace():
+            return character if _has_glyph(font, character) else " "
+        return "" if _is_unseen(character) and not shapes else character
+
+    return "\n".join("".join(map(set_as, line)) for line in text.splitlines())
+
+
+def _is_unseen(character: str) -> bool:
+    """Whether it is never drawn itself: joiners, marks of direction, soft hyphens, selectors of variants."""
+    if unicodedata.category(character) == "Cf":
+        return unicodedata.bidirectional(character) != "AN"  # signs around Arabic numbers are drawn
+    return character == "\u034f" or "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+
+
 def _check_glyphs(overlay: Overlay) -> None:
     if _needs_shaping(overlay.text) and not (features.check("raqm") and features.check("fribidi")):
         raise OverlayFault(
             f"text {_shown(overlay.text)}: its script needs libraqm and FriBiDi, and Pillow here has them not; install "
             "libfribidi0"
         )
-    missing = sorted({each for each in overlay.text if not each.isspace() and not _has_glyph(overlay.font, each)})
+    letters = {each for each in overlay.text if not each.isspace() and not _is_unseen(each)}
+    missing = sorted(each for each in letters if not _has_glyph(overlay.font, each))
     if missing:
         named = ", ".join(f"{each!r} (U+{ord(each):04X})" for each in missing[:5])
         raise OverlayFault(f"font {overlay.font or 'of Pillow'} has no glyph for {named}; name a font that has")
@@ -208,12 +233,11 @@ def _check_glyphs(overlay: Overlay) -> None:
 @lru_cache(100_000)
 def _has_glyph(path: str | None, character: str) -> bool:
     """Whether it looks otherwise than what the font shows for a character that no font has; marks that are drawn on
-    others, and what is never drawn, count as there."""
-    if unicodedata.category(character) in ("Mn", "Me", "Cf", "Zs", "Zl", "Zp"):
-        return True
+    others may have no width of their own."""
     font = _font(path, 24, False)
     mask = font.getmask(character)
-    return bytes(mask) != bytes(font.getmask("\U0010ffff")) and bool(mask.size[0])
+    is_there = bytes(mask) != bytes(font.getmask("\U0010ffff"))
+    return is_there and (bool(mask.size[0]) or unicodedata.category(character) in ("Mn", "Me"))
 
 
 def _needs_shaping(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.policy import NO_POLICY, Best, Policy, PolicyFigure, Rule
 from darkroom.runs.files import RUN_KEY, from_json, to_json
+from darkroom.runs.videos import CODECS
 from darkroom.storage.named_files import NamedPlace
 from darkroom.storage.store import NotFound, Store
 
@@ -53,18 +54,28 @@ class OutputInfo:
     """How images are laid out and encoded."""
 
     layout: str  # files, webdataset or parquet
-    image_format: str  # png, webp or jpeg
-    quality: int  # of webp and jpeg, 1 to 100; 0 for a format that has none
+    image_format: str  # png, webp or jpeg; of videos mp4, webm, webp, gif or zip
+    quality: int  # of webp and jpeg, 1 to 100; of mp4 and webm the crf; 0 for a format that has none
     provenance: bool | None = None  # whether files say that a model made them; None: older than this field, and none do
     trajectory_prompts: int | None = None  # of so many, the first, whose first image has a trajectory; None: none has
     trajectory_steps: tuple[int, ...] | list[int] | None = None  # from 1; None: spread over those of each image
     overlay: str = ""  # text that is drawn on images: JSON, see `overlays.OverlaySettings`; empty: none
     watermark: str = ""  # letters of the invisible mark in images' pixels; empty: none
     c2pa: bool = False  # whether each image has a signed manifest
+    video: bool = False  # whether they are videos
+    own_columns: bool | None = None  # whether tars and Parquet files hold `own_columns`; None: of a run that is older
+    # than this field, or whose images are objects of their own
 
     def __post_init__(self) -> None:
         if self.trajectory_steps is not None:
             object.__setattr__(self, "trajectory_steps", tuple(self.trajectory_steps))
+
+    @property
+    def encoding(self) -> dict[str, object]:
+        """How files are encoded, by the names of the options that say so."""
+        if not self.video:
+            return {"image_format": self.image_format, "quality": self.quality}
+        return {"video_format": self.image_format, "crf" if self.image_format in CODECS else "quality": self.quality}
 
     @property
     def trajectory(self) -> str:
@@ -244,7 +255,9 @@ def differences(found: RunInfo, wanted: RunInfo) -> Iterator[tuple[str, object, 
 def fixed(run: RunInfo) -> dict[str, object]:
     """What a run cannot change, by the names that the user knows. Its own shard_size, batch_size and
     compile stay."""
-    files = {name: value for name, value in asdict(run.output).items() if not name.startswith("trajectory_")}
+    named = ("trajectory_prompts", "trajectory_steps", "image_format", "quality", "video")  # otherwise
+    files = {name: value for name, value in asdict(run.output).items() if name not in named}
+    files = {"layout": files.pop("layout"), **run.output.encoding, **files}
     return {
         FINGERPRINT: run.first_prompts.fingerprint,
         "the prompt dataset's number of rows": run.first_prompts.num_rows,

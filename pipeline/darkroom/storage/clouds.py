@@ -135,6 +135,20 @@ def _s3_given_endpoint(session: "Session", endpoint_url: str | None) -> str | No
     return endpoint_url or checked_endpoint(configured.provide(), "AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config")
 
 
+def server_of(spec: StoreSpec) -> str:
+    """For people: the endpoint that is given, or configured as for `open_client`, or the cloud's name."""
+    scheme = split_address(spec.uri)[0]
+    if spec.endpoint_url or scheme != "s3":
+        return spec.endpoint_url or NAMES[scheme]
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        return _s3_given_endpoint(Session(), None) or NAMES[scheme]
+    except BotoCoreError:
+        return NAMES[scheme]
+
+
 def _amazons_endpoint(session: "Session", bucket: str, region: str) -> tuple[str, bool]:
     """(address, whether the bucket is part of its host)."""
     found = session.get_component("endpoint_resolver").construct_endpoint(

@@ -3,20 +3,26 @@
 Names are whatever those programs chose. An object that changes while it is read is named, and read no further.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import PreconditionError
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.storage.objects import ObjectStore
-from darkroom.storage.retry import BUCKET_CODES, read_failure
+from darkroom.storage.retry import BUCKET_CODES, NO_CONNECTION, RetryPolicy, read_failure
+from darkroom.storage.store import StoreSpec, split_address
 
 if TYPE_CHECKING:
     from obstore import GetOptions
+
+T = TypeVar("T")
+_PATIENCE_S = 6.0  # with a server that has never answered; the last pause comes on top
+_answered: set[tuple[str, str | None]] = set()  # servers that have, by scheme and endpoint
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,14 @@ class InputObject:
 
 
 class InputObjects(ObjectStore):
-    """A bucket and a prefix in it, for readers alone."""
+    """A bucket and a prefix in it, for readers alone.
+
+    A server that never answered this process may be no server: a person who mistyped its address is told of it soon.
+    """
+
+    def __init__(self, spec: StoreSpec, policy: RetryPolicy | None = None) -> None:
+        super().__init__(spec, policy)
+        self._since = time.monotonic()
 
     def find(self, key: str) -> InputObject | None:
         """The object of this very name."""
@@ -54,6 +67,19 @@ class InputObjects(ObjectStore):
     def read(self, found: InputObject, start: int, stop: int) -> bytes:
         """Its bytes from `start` to `stop`. Raises DarkroomError where it is another one by now."""
         return self._call(found.key, partial(self._range, found, start, stop))
+
+    def _call(self, key: str, function: Callable[[], T]) -> T:
+        value = super()._call(key, function)
+        _answered.add(self._server)
+        return value
+
+    def _is_transient(self, error: Exception) -> bool:
+        may_be_there = self._server in _answered or time.monotonic() - self._since < _PATIENCE_S
+        return super()._is_transient(error) and (may_be_there or read_failure(error).code != NO_CONNECTION)
+
+    @property
+    def _server(self) -> tuple[str, str | None]:
+        return split_address(self.spec.uri)[0], self.spec.endpoint_url
 
     def _found(self, key: str) -> InputObject | None:
         try:

@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from darkroom.domain.errors import DarkroomError, TryAgain
-from darkroom.storage.clouds import NAMES, Client, arrow_filesystem, bucket_region, open_client
+from darkroom.storage.clouds import Client, arrow_filesystem, bucket_region, open_client, server_of
 from darkroom.storage.retry import REGION_CODES, Conflict, CredentialsError, Retrier, RetryPolicy, advice, read_failure
 from darkroom.storage.store import (
     OCTETS,
@@ -230,8 +230,7 @@ class ObjectStore:
     def _explained(self, key: str, error: Exception) -> StoreError:
         failure = read_failure(error)
         kind = StoreError if failure.is_transient else StoreRefusal
-        where = self.spec.endpoint_url or NAMES[self._scheme]
-        return kind(f"{self.describe(key)}: {advice(failure, self._scheme, where)}")
+        return kind(f"{self.describe(key)}: {advice(failure, self._scheme, server_of(self.spec))}")
 
     def _is_transient(self, error: Exception) -> bool:
         if not isinstance(error, _FAILURES):

@@ -36,6 +36,7 @@ _TRANSIENT_CREDENTIALS = frozenset(  # an instance role that is slow to answer
     {"CredentialRetrievalError", "MetadataRetrievalError", "ConnectTimeoutError", "ReadTimeoutError"}
     | {"EndpointConnectionError", "ConnectionClosedError", "HTTPClientError"}
 )
+NO_CONNECTION = "Connect"  # code where nobody listens, or no host has this name
 BUCKET_CODES = frozenset({"NoSuchBucket", "ContainerNotFound"})
 REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"})
 

@@ -10,11 +10,16 @@ function thumbnail(picture) {
   return element("img", { src: picture.thumbnail, alt: picture.prompt, loading: "lazy", decoding: "async", width: 256, height: 256 });
 }
 
+// A video's tile is one of its frames.
+const isVideo = (picture) => picture.record.num_frames !== undefined;
+const plays = (href) => /\.(mp4|webm)$/i.test(href);
+
 // lines: what stands below the score
 function tile(picture, ...lines) {
   const scored = scoreMetric ? [element("strong", {}, scoreText(picture.score))] : [];
   const caption = [...scored, ...lines.map((line) => element("span", { dir: "auto" }, line))];
-  const button = element("button", { type: "button", class: "tile", "data-image": picture.image_id }, thumbnail(picture));
+  const badge = isVideo(picture) ? [element("span", { class: "plays", "aria-label": "video" }, "▶")] : [];
+  const button = element("button", { type: "button", class: "tile", "data-image": picture.image_id }, thumbnail(picture), ...badge);
   return element("figure", {}, button, element("figcaption", {}, ...caption));
 }
 
@@ -32,6 +37,12 @@ function fullImage(picture) {
   const isNear = picture.image_href && !/^([a-z][a-z0-9+.-]*:|\/\/)/i.test(picture.image_href);
   const source = isNear ? picture.image_href : picture.thumbnail;
   if (!source) return element("span", { class: "no-image" }, "no image here");
+  if (isNear && plays(source)) {
+    const options = { loop: true, controls: true, autoplay: true, playsinline: true };
+    const video = element("video", { src: source, poster: picture.thumbnail, "aria-label": picture.prompt, ...options });
+    video.muted = true; // else it would not play by itself
+    return video;
+  }
   const image = element("img", { src: source, alt: picture.prompt });
   if (isNear && picture.thumbnail) image.addEventListener("error", () => { image.src = picture.thumbnail; }, { once: true });
   return picture.image_href ? element("a", { href: picture.image_href, target: "_blank", rel: "noopener noreferrer" }, image) : image;
@@ -80,6 +91,7 @@ document.addEventListener("click", (event) => {
 });
 
 dialog.addEventListener("close", () => {
+  dialog.querySelector("video")?.pause();
   remember({ image: null });
   tileOf(dialog.dataset.image)?.focus();
 });
