@@ -103,8 +103,8 @@ def test_a_run_goes_on_and_is_verified_by_what_its_pictures_were(folder: Path, t
     for name in ("a.png", "b.png"):
         picture(tmp_path / name, WIDE, 1)
     rows = [{"prompt_id": name, "prompt": "x", "image": f"{name}.png"} for name in ("a", "b", "c")]
-    pd.DataFrame(rows).to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
-    run = darkroom.generate(tmp_path / "rows.jsonl", model="paint", out=tmp_path / "run")
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    run = darkroom.generate(tmp_path / "rows.csv", model="paint", out=tmp_path / "run")
     assert frame(run)["status"].tolist() == ["ok", "ok", "failed"]
     assert verify(run, print).num_equal == 2
 

@@ -4,6 +4,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.frechet import (
     extrapolated_fid,
+    frechet_curvature,
     frechet_deletions,
     frechet_distance,
     sample_size_warnings,
@@ -100,9 +101,23 @@ def test_influence_is_what_the_distance_loses_without_each_image(num_images: int
     left_out = np.array([distance(np.delete(features, row, axis=0)) for row in range(num_images)])
     expected = (num_images - 1) * (left_out.mean() - left_out)
     found = frechet_deletions(features, FeatureMoments.of(features).gaussian(), reference)
-    np.testing.assert_allclose(found.influence, expected, atol=1e-6 * np.abs(expected).max())
-    bias = (num_images - 1) * (left_out.mean() - distance(features))
-    assert found.bias == pytest.approx(bias, rel=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_curvature_is_the_second_derivative_in_images_weights() -> None:
+    rng = np.random.default_rng(0)
+    features, weights = rng.normal(0.3, 1, (40, 5)), rng.normal(size=40) / 40
+    weights -= weights.mean()
+    reference = FeatureMoments.of(rng.normal(size=(60, 5))).gaussian()
+
+    def distance(step: float) -> float:
+        share = 1 / 40 + step * weights
+        centred = features - share @ features
+        return frechet_distance(Gaussian(share @ features, (centred.T * share) @ centred, 40), reference)
+
+    plain = Gaussian(features.mean(axis=0), np.cov(features.T, ddof=0), 40)
+    second = (distance(1e-3) + distance(-1e-3) - 2 * distance(0)) / 1e-6
+    assert frechet_curvature(features, plain, reference, weights) == pytest.approx(second / 2, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -112,7 +127,7 @@ def test_intervals_hold_the_true_distance_where_images_are_many() -> None:
     for _ in range(200):
         features = rng.normal(0.5, 1.5, (2000, 3))
         gaussian = FeatureMoments.of(features).gaussian()
-        width = margin(frechet_deletions(features, gaussian, standard(3)).influence)
+        width = margin(frechet_deletions(features, gaussian, standard(3)))
         held.append(abs(frechet_distance(gaussian, standard(3)) - truth) <= width)
     assert 0.9 < np.mean(held) < 0.99  # no wider than need be either
 

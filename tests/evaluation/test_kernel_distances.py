@@ -21,7 +21,7 @@ from darkroom.evaluation.kernel_distances import (
 )
 from darkroom.evaluation.neighbours import Neighbours, authentic, near_duplicates, neighbours
 from darkroom.evaluation.reference_free import vendi_deletions, vendi_score
-from darkroom.evaluation.resampling import by_prompt
+from darkroom.evaluation.resampling import by_prompt, direction
 
 
 def seeded(seed: int, count: int, dimension: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,7 @@ def test_images_of_one_prompt_are_walked_tile_by_tile_too(
 
 @pytest.mark.parametrize("kernel", [cubic, gaussian])
 def test_an_interval_counts_from_the_distance_over_all_pairs(kernel: Kernel) -> None:
-    """Those of one prompt and of an image with itself among them; noise is what these add within the images."""
+    """Those of one prompt and of an image with itself among them."""
     rng = np.random.default_rng(0)
     prompts = [str(row // 3) for row in range(30)]
     features, reference = rng.normal(size=(30, 4)), rng.normal(0.3, 1, size=(20, 4))
@@ -118,8 +118,8 @@ def test_an_interval_counts_from_the_distance_over_all_pairs(kernel: Kernel) -> 
     within = kernel(features, features)
     over_all = within.mean() + kernel(reference, reference).mean() - 2 * kernel(features, reference).mean()
     assert found.squared == pytest.approx(scale * over_all, rel=1e-9)
-    of_others = within[np.array(prompts)[:, None] != prompts].mean()
-    assert found.noise == pytest.approx(scale * (within.mean() - of_others), rel=1e-9)
+    moved = direction(found.influence, prompts)
+    assert found.curvature == pytest.approx(scale * moved @ within @ moved, rel=1e-9)
 
 
 def test_the_influence_on_kid_is_what_it_loses_without_each_prompt() -> None:
@@ -236,6 +236,19 @@ def test_the_influence_on_vendi_is_what_it_loses_without_the_image(num_images: i
     found = vendi_deletions(features)
     np.testing.assert_allclose(found.influence, expected, atol=1e-6 * np.abs(expected).max())
     bias = (num_images - 1) * (np.log(left_out).mean() - np.log(vendi_score(features)))
+    assert found.bias == pytest.approx(bias, rel=1e-5)
+
+
+def test_the_influence_on_vendi_is_what_it_loses_without_each_prompt() -> None:
+    """Exactly, where prompts have unequal numbers of images."""
+    prompts = np.array([str(number) for number, size in enumerate((1, 2, 7, 3, 1, 4)) for _ in range(size)])
+    features = unit(np.random.default_rng(0), len(prompts))
+    left_out = np.array([vendi_score(features[prompts != name]) for name in "012345"])
+    found = vendi_deletions(features, prompts.tolist())
+    expected = 5 * (left_out.mean() - left_out)
+    by_name = by_prompt(found.influence, prompts.tolist())
+    np.testing.assert_allclose(by_name - by_name.mean(), expected, atol=1e-6 * np.abs(expected).max())
+    bias = 5 * (np.log(left_out).mean() - np.log(vendi_score(features)))
     assert found.bias == pytest.approx(bias, rel=1e-5)
 
 

@@ -60,7 +60,7 @@ def test_prompt_diversity_is_that_of_a_computation_by_hand() -> None:
     of_b = 1 - (0 + 2 * 0.5**0.5) / 3
     value, influence = prompt_diversity(features, prompts)
     assert value == pytest.approx((1 + of_b) / 2)
-    moved = (1 - value) * 3 / 2  # of a, among three prompts of which two count
+    moved = 2 * (1 - value)  # by how much it is larger with a than without, 3 - 1 times
     np.testing.assert_allclose(by_prompt(influence, prompts), [moved, -moved, 0], atol=1e-12)
 
 

@@ -5,7 +5,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.resampling import (
     bonferroni,
     by_prompt,
-    design_effect,
+    direction,
     distance_interval,
     expanded,
     joint_margins,
@@ -54,19 +54,18 @@ def test_a_share_has_wilsons_interval(num_hits: int, num_draws: int, low: float,
 
 
 def test_a_squared_distances_interval_is_about_its_logarithm() -> None:
-    """Counted from 0, wherever the figure counts from; and no wider than chance has it where all of it is noise."""
-    low, high = distance_interval(4.0, 2.0, squared=4.0, noise=0.0)
+    """Counted from 0, wherever the figure counts from."""
+    low, high = distance_interval(4.0, 2.0, squared=4.0)
     assert (low * high, high / low) == pytest.approx((16, np.exp(1)))
-    assert distance_interval(1.0, 2.0, squared=4.0, noise=0.0) == pytest.approx((low - 3, high - 3))
-    of_noise = distance_interval(4.0, 2.0, squared=4.0, noise=4.0)
-    assert low < of_noise[0] < 4 < of_noise[1] < high
+    assert distance_interval(1.0, 2.0, squared=4.0) == pytest.approx((low - 3, high - 3))
+    assert distance_interval(4.0, 2.0, squared=4.0, curvature=9.0) == (low, 15)
 
 
 @pytest.mark.parametrize("squared", [0.0, -0.5, 1e-300])
 def test_of_a_distance_of_nothing_the_width_alone_says_how_far_it_may_be(squared: float) -> None:
-    low, high = distance_interval(squared, 2.0, squared, noise=0.1)
+    low, high = distance_interval(squared, 2.0, squared)
     assert squared - 2 < low < squared < squared + 2 < high < squared + 20
-    assert distance_interval(squared, 0.0, squared, 0.0) == (squared, squared)
+    assert distance_interval(squared, 0.0, squared) == (squared, squared)
 
 
 @pytest.mark.slow
@@ -77,12 +76,12 @@ def test_intervals_of_squared_means_hold_what_is_expected(dimension: int, shift:
     rng, found = np.random.default_rng(0), []
     for _ in range(1500):
         draws = rng.normal(shift, 1, (40, dimension))
-        mean, noise = draws.mean(axis=0), float(draws.var(axis=0, ddof=1).sum() / 40)
+        mean = draws.mean(axis=0)
         squared, influence = float(mean @ mean), 2 * (draws - mean) @ mean
-        found.append(distance_interval(squared, margin(influence), squared, noise))
+        found.append(distance_interval(squared, margin(influence), squared))
     lows, highs = np.array(found).T
     truth = dimension * (shift**2 + 1 / 40)
-    assert 0.93 <= ((lows <= truth) & (truth <= highs)).mean() <= 0.985
+    assert 0.93 <= ((lows <= truth) & (truth <= highs)).mean() <= 0.995
 
 
 def test_an_effective_number_lies_between_1_and_the_most_there_can_be() -> None:
@@ -94,18 +93,22 @@ def test_an_effective_number_lies_between_1_and_the_most_there_can_be() -> None:
     assert low < number_interval(3.0, 0.5, most=8.0, noise=np.log(8 / 3))[0], "of noise alone it varies less"
 
 
-def test_images_of_one_prompt_that_are_alike_vary_as_one() -> None:
-    values = np.repeat(np.random.default_rng(0).normal(size=50), 4)
-    prompts = [str(row // 4) for row in range(200)]
-    assert design_effect(values - values.mean(), prompts) == pytest.approx(4, rel=0.03)
-    assert design_effect(values, None) == 1 == design_effect(np.zeros(200), prompts)
-
-
-def test_values_by_prompt_have_the_same_mean_and_each_prompts_sum() -> None:
-    found = by_prompt(np.array([1.0, 2.0, 4.0, 5.0, 8.0]), ["b", "a", "b", "b", "a"])
-    np.testing.assert_allclose(found, [10 * 2 / 5, 10 * 2 / 5])
+def test_values_by_prompt_are_what_a_mean_loses_without_each() -> None:
+    scores, prompts = np.array([1.0, 2.0, 4.0, 5.0, 8.0, 7.0]), np.array(["b", "a", "b", "b", "a", "c"])
+    lost = [2 * (scores.mean() - scores[prompts != name].mean()) for name in ("b", "a", "c")]
+    np.testing.assert_allclose(by_prompt(scores - scores.mean(), prompts.tolist()), lost)
     values = np.arange(4.0)
     assert by_prompt(values, None) is values
+    np.testing.assert_array_equal(by_prompt(values, ["a"] * 4), values)
+
+
+def test_weights_of_a_direction_move_a_mean_by_its_standard_error() -> None:
+    scores, prompts = np.random.default_rng(0).normal(size=60), [str(row // 3) for row in range(60)]
+    own, of_prompts = scores - scores.mean(), scores.reshape(20, 3).mean(axis=1)
+    assert direction(own, None) @ scores == pytest.approx(scores.std(ddof=1) / 60**0.5)
+    assert direction(own, prompts) @ scores == pytest.approx(of_prompts.std(ddof=1) / 20**0.5)
+    assert direction(own, prompts).sum() == pytest.approx(0, abs=1e-15)
+    assert not direction(own * 0, prompts).any()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.sliced_wasserstein import mind, mind_and_influence
+from darkroom.evaluation.sliced_wasserstein import mind, mind_and_influence, mind_curvature
 
 
 def normal(count: int, dimension: int, seed: int) -> np.ndarray:
@@ -76,3 +76,11 @@ def test_the_seed_decides_the_directions_and_the_order_of_images_nothing() -> No
 def test_sets_of_unequal_size_are_refused() -> None:
     with pytest.raises(DarkroomError, match="4 images and 5 of the reference; give as many of either"):
         mind(normal(4, 3, 0), normal(5, 3, 0))
+
+
+def test_curvature_is_that_of_the_mean_where_weights_shift_a_normal_one() -> None:
+    """In one dimension: 3 times the squared mean, whose second-order change is 3 times the square of its shift."""
+    features, reference = (np.random.default_rng(seed).normal(size=(4000, 1)) for seed in (0, 1))
+    weights = 0.1 * (features[:, 0] - features.mean()) / 4000
+    shift = float(weights @ features[:, 0])
+    assert mind_curvature(features, reference, weights, 1) == pytest.approx(3 * shift**2, rel=0.05)

@@ -80,8 +80,17 @@ def test_cells_that_share_the_best_are_all_named_and_the_cheapest_is_said() -> N
     others = [replace(cells({"a.fid": (value,)})[0], cell_id=str(value)) for value in (1.1, 9)]
     many = decided([*cells({"a.fid": (1.2, 1, 1.1)}), *others], FID)
     assert many
-    assert many.text.startswith("4 of 5 cells share the best by FID: first among them by FID num_inference_steps 20.")
+    first = "4 of 5 cells share the best by FID: first among them by FID num_inference_steps 20."
+    assert many.text.startswith(first)
     assert many.text.endswith("Their fewest steps are 10, in 2 of them.")
+
+
+def test_settings_that_none_of_many_best_cells_has_are_said() -> None:
+    found = cells({"a.fid": (9, 1, 1.1)})
+    alike = [replace(found[1], cell_id=str(number)) for number in range(2)]
+    many = decided([*found, *alike], FID)
+    assert many
+    assert "num_inference_steps 20. None of them has num_inference_steps 10." in many.text
 
 
 def test_metrics_that_disagree_leave_the_choice_open() -> None:

@@ -7,19 +7,10 @@ is the derivative in the image's weight; what is left is integrated by the trape
 exponentially (Trefethen and Weideman 2014): 1e-8 at steps of 1.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 _BELOW, _ABOVE = 30, 16  # of log s: how far the integral goes on beside the eigenvalues' logarithms
 _CLOSEST = 1e-12  # of 1 - g to 0: an image that alone spans a dimension has a g of 1, which rounding may pass
-
-
-class Deletions(NamedTuple):
-    """What a figure of n images loses without each of them: the jackknife."""
-
-    influence: np.ndarray  # (n,) float64, see `resampling`: by how much it is larger with each image, n - 1 times
-    bias: float  # by how much it is larger than over endlessly many images, about: Quenouille 1956
 
 
 def root_losses(eigenvalues: np.ndarray, squares: np.ndarray, weight: float) -> np.ndarray:
@@ -41,8 +32,22 @@ def entropy_gains(eigenvalues: np.ndarray, squares: np.ndarray, weight: float) -
     return slopes + values @ scale
 
 
+def entropy_gain_of_group(eigenvalues: np.ndarray, rows: np.ndarray, weight: float) -> float:
+    """The same without all of (m, r) images z at once: 1 - g(s) is the determinant of 1 - c z (l + s)^-1 z^T."""
+    slopes = weight * (np.square(rows) @ (np.log(eigenvalues) + 1))
+    scale = _scale(eigenvalues)
+    shares = weight * (rows / (eigenvalues + scale[:, None])[:, None]) @ rows.T
+    shares = np.minimum(np.linalg.eigvalsh(shares), 1 - _CLOSEST)
+    return float(slopes.sum() + (np.log1p(-shares) + shares).sum(axis=1) @ scale)
+
+
 def _beyond_linear(eigenvalues: np.ndarray, squares: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
     """log(1 - g(s)) + g(s), (n, q) at (q,) values of s."""
-    scale = np.exp(np.arange(np.log(eigenvalues[0]) - _BELOW, np.log(eigenvalues[-1]) + _ABOVE))
+    scale = _scale(eigenvalues)
     shares = np.minimum(weight * (squares @ (1 / (eigenvalues[:, None] + scale))), 1 - _CLOSEST)
     return np.log1p(-shares) + shares, scale
+
+
+def _scale(eigenvalues: np.ndarray) -> np.ndarray:
+    """(q,) values of s, of ascending eigenvalues."""
+    return np.exp(np.arange(np.log(eigenvalues[0]) - _BELOW, np.log(eigenvalues[-1]) + _ABOVE))

@@ -20,7 +20,7 @@ AGAINST = "@"  # what stands before the name of a reference
 RATERS = "raters"  # what figures of people's votes are called by, in the place of an extractor
 ABOUT_INTERVALS = (
     "Intervals, of 95 %, cover the figure of other prompts like these and other images of them, as many as here; the "
-    "reference is taken as fixed."
+    "reference is taken as fixed. Those of distances that are little more than chance are wider than need be."
 )
 ABOUT_GAPS = "Those of differences from the best cell hold for all cells of a column at once."
 ABOUT_COMPARISON = "Those of differences hold for all metrics of a comparison at once."

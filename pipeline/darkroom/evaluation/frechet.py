@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.deletion import Deletions, root_losses
+from darkroom.evaluation.deletion import root_losses
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, checked, rank_mask, row_blocks
 from darkroom.evaluation.resampling import sample_keys, subset
 
@@ -28,8 +28,8 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     return max(0.0, float(shift @ shift + traces - 2 * cross))
 
 
-def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> Deletions:
-    """What the distance of (n, d) features loses without each image.
+def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gaussian) -> np.ndarray:
+    """(n,) influence values of (n, d) features: what the distance loses without each image.
 
     They may be some of more images, whose Gaussian is `gaussian`. Derivatives alone would say too little of few images:
     near 2 d of them, each bends the covariance towards itself. Takes 3 images at least.
@@ -39,12 +39,9 @@ def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gauss
     """
     features = checked(features)
     count = gaussian.count or len(features)
-    # C = A A^T. The root of C C_r has the trace of that of (A_r^T A)(A_r^T A)^T, whose eigenvectors these are.
-    vectors, singular, _ = np.linalg.svd(reference.factor.T @ gaussian.factor, full_matrices=False)
-    kept = rank_mask(np.square(singular[::-1]))[::-1]
-    maps, eigenvalues = reference.factor @ vectors[:, kept][:, ::-1], np.square(singular[kept][::-1])
+    maps, eigenvalues, cross = _eigenvectors(gaussian, reference)
     shift, without = gaussian.mean - reference.mean, np.empty(len(features))
-    trace, cross = np.trace(gaussian.covariance), singular.sum()
+    trace = np.trace(gaussian.covariance)
     for rows in row_blocks(*features.shape):
         shifted = features[rows] - gaussian.mean
         lengths = np.square(shifted).sum(axis=1)
@@ -53,8 +50,35 @@ def frechet_deletions(features: np.ndarray, gaussian: Gaussian, reference: Gauss
         losses = root_losses(eigenvalues, np.square(shifted @ maps), count / (count - 1) ** 2)
         roots = ((count - 1) / (count - 2)) ** 0.5 * (cross - losses)
         without[rows] = means + traces - 2 * roots
-    bias = (count - 1) * (without.mean() - trace + 2 * cross)  # what they share with the distance itself is left out
-    return Deletions((1 - count) * centred(without), float(bias))
+    return (1 - count) * centred(without)
+
+
+def frechet_curvature(features: np.ndarray, gaussian: Gaussian, reference: Gaussian, weights: np.ndarray) -> float:
+    """Second-order change of the distance of (n, d) features where their weights change by (n,) `weights`, of sum 0.
+
+    Half the second derivative of tr f(M) is of divided differences of f' (Daleckii and Krein 1965), here of a root; the
+    squared shift of the mean is in the covariance too, where it cancels out, but for that in M.
+    """
+    maps, eigenvalues, _ = _eigenvectors(gaussian, reference)
+    moved, products = np.zeros(len(eigenvalues)), np.zeros((len(eigenvalues),) * 2)
+    for rows in row_blocks(*features.shape):
+        projected = (features[rows] - gaussian.mean) @ maps
+        moved += weights[rows] @ projected
+        products += (projected * weights[rows, None]).T @ projected
+    roots = np.sqrt(eigenvalues)
+    bends = np.square(products) / (np.outer(roots, roots) * (roots[:, None] + roots))
+    return float((np.square(moved) / roots).sum() + bends.sum() / 2)
+
+
+def _eigenvectors(gaussian: Gaussian, reference: Gaussian) -> tuple[np.ndarray, np.ndarray, float]:
+    """(d, r) maps to M's eigenvectors, (r,) ascending eigenvalues, and tr M^(1/2), which is that of (C C_r)^(1/2).
+
+    C = A A^T, and M = (A_r^T A)(A_r^T A)^T.
+    """
+    vectors, singular, _ = np.linalg.svd(reference.factor.T @ gaussian.factor, full_matrices=False)
+    kept = rank_mask(np.square(singular[::-1]))[::-1]
+    maps, eigenvalues = reference.factor @ vectors[:, kept][:, ::-1], np.square(singular[kept][::-1])
+    return maps, eigenvalues, float(singular.sum())
 
 
 def extrapolated_fid(

@@ -13,7 +13,7 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import digest
-from darkroom.evaluation.frechet import extrapolated_fid, frechet_deletions, frechet_distance
+from darkroom.evaluation.frechet import extrapolated_fid, frechet_curvature, frechet_deletions, frechet_distance
 from darkroom.evaluation.gathering import Totals
 from darkroom.evaluation.kernel_distances import Prompts, cmmd_and_influence, kid_and_influence
 from darkroom.evaluation.moments import FeatureMoments, Gaussian, centred, unit_rows
@@ -28,8 +28,8 @@ from darkroom.evaluation.reference_free import (
     vendi_deletions,
     vendi_score,
 )
-from darkroom.evaluation.resampling import by_prompt, design_effect, sample_keys, subset
-from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence
+from darkroom.evaluation.resampling import by_prompt, direction, sample_keys, subset
+from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS, mind_and_influence, mind_curvature
 from darkroom.runs.features import ImageFeatures, Pair
 
 MOST_COMPARED = 10_000  # images of a set where each is compared with each
@@ -277,8 +277,9 @@ class Measured:
     influence: np.ndarray | None = None  # (n,) float64, see `resampling`; None: the metric has no interval
     is_share: bool = False  # of images, each of which counts or does not
     squared: float | None = None  # of a squared distance, counted from 0: see `resampling.distance_interval`
+    curvature: float = 0.0  # of it: its second-order change along `resampling.direction`
     most: float | None = None  # of an effective number, see `resampling.number_interval`
-    noise: float = 0.0  # of either
+    noise: float = 0.0  # of that
     num_draws: int | None = None  # prompts or images that it is of, where the others' influence is 0; None: all
     bias: float = 0.0  # by how much chance lifts the value of so few images, about, where that is known
     error: float = 0.0  # standard error of what is drawn at random beside images
@@ -293,9 +294,11 @@ def measure_frechet(inputs: MetricInputs) -> Measured:
     distance = frechet_distance(gaussian, reference)
     if inputs.num_images < _FEWEST_DELETED:
         return Measured(distance)
-    influence, bias = frechet_deletions(inputs.images.features, gaussian, reference)
-    noise = bias * design_effect(influence, inputs.sampled_prompts)
-    return Measured(distance, inputs.scaled_to_all(influence), squared=distance, noise=noise)
+    features, prompts = inputs.images.features, inputs.sampled_prompts
+    influence = frechet_deletions(features, gaussian, reference)
+    curvature = frechet_curvature(features, gaussian, reference, direction(influence, prompts))
+    share = float(inputs.scaled_to_all(np.ones(1))[0]) ** 2  # of the variance of images held
+    return Measured(distance, inputs.scaled_to_all(influence), squared=distance, curvature=share * curvature)
 
 
 def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
@@ -305,19 +308,21 @@ def measure_frechet_infinity(inputs: MetricInputs) -> Measured:
 
 def measure_kid(inputs: MetricInputs) -> Measured:
     found = kid_and_influence(inputs.compared, inputs.reference_compared, inputs.compared_prompts)
-    return Measured(found.value, found.influence, squared=found.squared, noise=found.noise)
+    return Measured(found.value, found.influence, squared=found.squared, curvature=found.curvature)
 
 
 def measure_cmmd(inputs: MetricInputs) -> Measured:
     images, reference = unit_rows(inputs.compared), unit_rows(inputs.reference_compared)
     found = cmmd_and_influence(images, reference, inputs.compared_prompts)
-    return Measured(found.value, found.influence, bias=found.bias, squared=found.squared, noise=found.noise)
+    return Measured(found.value, found.influence, squared=found.squared, curvature=found.curvature, bias=found.bias)
 
 
 def measure_mind(inputs: MetricInputs) -> Measured:
     options = (inputs.num_projections, inputs.seed)
     found = mind_and_influence(inputs.compared, inputs.reference_compared, *options)
-    return Measured(found.value, found.influence, squared=found.value, error=found.error)
+    weights = direction(found.influence, inputs.prompts_compared)
+    curvature = mind_curvature(inputs.compared, inputs.reference_compared, weights, *options)
+    return Measured(found.value, found.influence, squared=found.value, curvature=curvature, error=found.error)
 
 
 def measure_precision(inputs: MetricInputs) -> Measured:
@@ -346,9 +351,8 @@ def measure_near_duplicates(inputs: MetricInputs) -> Measured:
 
 def measure_vendi(inputs: MetricInputs) -> Measured:
     features = inputs.images.features
-    score, (influence, bias) = vendi_score(features), vendi_deletions(features)
-    noise = -bias * design_effect(influence, inputs.sampled_prompts)
-    return Measured(score, influence, most=float(min(features.shape)), noise=noise)
+    score, (influence, bias) = vendi_score(features), vendi_deletions(features, inputs.sampled_prompts)
+    return Measured(score, influence, most=float(min(features.shape)), noise=-bias)
 
 
 def measure_prompt_diversity(inputs: MetricInputs) -> Measured:

@@ -15,9 +15,10 @@ import numpy as np
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.evaluation.moments import checked_pair, squared_distances, tiles
-from darkroom.evaluation.resampling import sample_keys, subset
+from darkroom.evaluation.resampling import direction, sample_keys, subset
 
 _SIGMA = 10  # of CMMD's kernel
+_ROWS_AT_ONCE = 64  # of prompts that have few images: fewer take more calls, more take more pairs for nothing
 _SCALE = 1000  # of CMMD, to make the figures easy to read, as the paper does
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (n, d), (m, d) float64 -> (n, m) float64
@@ -74,7 +75,7 @@ class _Pairs:
         left = self.counts.sum() - sides * np.bincount(rows, self.counts)[rows]  # pairs without each row's draw
         moved = np.divide(self.sums - self.counts * self.mean, left, out=np.zeros(len(rows)), where=left > 0)
         moved -= moved.sum() / len(sizes) / sizes[rows]
-        return moved * len(rows) * (1 - 1 / len(sizes))
+        return moved * (len(rows) - sizes[rows])
 
 
 class KernelDistance(NamedTuple):
@@ -83,7 +84,7 @@ class KernelDistance(NamedTuple):
     value: float
     influence: np.ndarray  # (n,) float64
     squared: float  # the distance over all pairs, those of one prompt and of an image with itself among them
-    noise: float  # what `squared` of so many images is, about, from the law that they are of themselves
+    curvature: float  # its second-order change along `resampling.direction`
     bias: float = 0.0  # by how much chance lifts the value of so few images
 
 
@@ -113,7 +114,8 @@ def kid_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Prom
     draws, within, of_reference, across = _all_pairs(cubic, features, reference, prompts)
     value = within.mean + of_reference.mean - 2 * across.mean
     influence = 2 * (within.losses(draws, sides=2) - across.losses(draws, sides=1))
-    return KernelDistance(value, influence, *_over_all(within, of_reference, across))
+    curvature = _curvature(cubic, features, direction(influence, draws.tolist()))
+    return KernelDistance(value, influence, _over_all(within, of_reference, across), curvature)
 
 
 @dataclass(frozen=True)
@@ -165,15 +167,23 @@ def cmmd_and_influence(features: np.ndarray, reference: np.ndarray, prompts: Pro
     share = 1 - 2 / len(features)  # of what an image adds, the rest being its pair with itself
     influence = 2 * _SCALE * (share * within.losses(draws, sides=2) - across.losses(draws, sides=1))
     value = _SCALE * (_with_itself(within) + _with_itself(of_reference) - 2 * across.mean)
-    squared, noise = _over_all(within, of_reference, across)
+    squared = _SCALE * _over_all(within, of_reference, across)
     bias = _SCALE * sum((1 - pairs.mean) / len(pairs.sums) for pairs in (within, of_reference) if len(pairs.sums) > 1)
-    return KernelDistance(value, influence, _SCALE * squared, _SCALE * noise, bias)
+    curvature = _SCALE * _curvature(gaussian, features, direction(influence, draws.tolist()))
+    return KernelDistance(value, influence, squared, curvature, bias)
 
 
-def _over_all(within: _Pairs, of_reference: _Pairs, across: _Pairs) -> tuple[float, float]:
-    """`squared` and `noise` of a KernelDistance."""
-    squared = within.mean_of_all + of_reference.mean_of_all - 2 * across.mean
-    return squared, within.mean_of_all - within.mean if len(within.sums) > 1 else 0.0
+def _curvature(kernel: Kernel, features: np.ndarray, weights: np.ndarray) -> float:
+    """The squared distance by which (n,) changes of weights, of sum 0, move the images' mean in the kernel's space."""
+    found = 0.0
+    for rows, columns, left, right in tiles(features, features):
+        found += float(weights[rows] @ kernel(left, right) @ weights[columns])
+    return found
+
+
+def _over_all(within: _Pairs, of_reference: _Pairs, across: _Pairs) -> float:
+    """`squared` of a KernelDistance."""
+    return within.mean_of_all + of_reference.mean_of_all - 2 * across.mean
 
 
 def _with_itself(pairs: _Pairs) -> float:
@@ -201,11 +211,29 @@ def _pairs(kernel: Kernel, first: np.ndarray, second: np.ndarray, prompts: np.nd
     for rows, _, left, right in tiles(first, second):
         sums[rows] += kernel(left, right).sum(axis=1)
     mean_of_all = float(sums.sum() / (len(first) * len(second)))
-    for own, partners in _of_one_prompt(prompts, others):
-        for rows, _, left, right in tiles(first[own], second[partners]):
-            sums[own[rows]] -= kernel(left, right).sum(axis=1)
-        counts[own] -= len(partners)
+    for own, partners in _of_few_prompts(prompts, others):
+        for rows, columns, left, right in tiles(first[own], second[partners]):
+            of_one = prompts[own[rows], None] == others[partners[columns]]
+            sums[own[rows]] -= (kernel(left, right) * of_one).sum(axis=1)
+            counts[own[rows]] -= of_one.sum(axis=1)
     return _Pairs(sums, counts, mean_of_all)
+
+
+def _of_few_prompts(prompts: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of both sets, of some prompts that both have: of one that has many images, or of many that have few."""
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for rows in _of_one_prompt(prompts, others):
+        waiting.append(rows)
+        if sum(len(own) for own, _ in waiting) >= _ROWS_AT_ONCE:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    own, partners = zip(*groups, strict=True)
+    return np.concatenate(own), np.concatenate(partners)
 
 
 def _of_one_prompt(prompts: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -22,7 +22,7 @@ from darkroom.evaluation.inputs import (
     pair_names,
 )
 from darkroom.evaluation.reference_free import named_convention
-from darkroom.evaluation.resampling import distance_interval, margin, number_interval, share_interval
+from darkroom.evaluation.resampling import distance_interval, margin, number_interval, share_interval, standard_error
 from darkroom.evaluation.sliced_wasserstein import NUM_PROJECTIONS
 from darkroom.runs.features import ExtractorInfo, Pair
 
@@ -229,7 +229,9 @@ def _bounds(found: Measured, lowest: float) -> tuple[float | None, float | None]
         return share_interval(found.value, found.influence, found.num_draws)
     width = margin(found.influence, num_draws=found.num_draws)
     if found.squared is not None:
-        low, high = distance_interval(found.value, width, found.squared, found.noise)
+        error = standard_error(found.influence)
+        curvature = found.curvature * (width / error) ** 2 if error > 0 else 0.0
+        low, high = distance_interval(found.value, width, found.squared, curvature)
         return max(lowest, low), high
     if found.most is not None:
         return number_interval(found.value, width, found.most, found.noise)

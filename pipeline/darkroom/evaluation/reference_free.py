@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from darkroom.domain.errors import DarkroomError
-from darkroom.evaluation.deletion import Deletions, entropy_gains
+from darkroom.evaluation.deletion import entropy_gain_of_group, entropy_gains
 from darkroom.evaluation.moments import centred, checked, rank_mask, row_blocks, row_lengths
 
 NUM_SPLITS = 10  # of the Inception score
@@ -50,22 +51,56 @@ def _effective_number(eigenvalues: np.ndarray) -> float:
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-def vendi_deletions(features: np.ndarray) -> Deletions:
-    """What the score of (n, d) features loses without each image; the bias is that of its logarithm, the entropy.
+class Deletions(NamedTuple):
+    """What a score of n images of p prompts loses without each prompt's: the jackknife by groups."""
 
-    Without image u the mean of outer products is S - u u^T / n, n / (n - 1) times.
+    influence: np.ndarray  # (n,) float64, by prompt of mean 0: see `resampling.by_prompt`
+    bias: float  # by how much its logarithm is larger than over endlessly many images, about: Quenouille 1956
+
+
+def vendi_deletions(features: np.ndarray, prompts: Sequence[str] | None = None) -> Deletions:
+    """What the score of (n, d) features loses without each prompt's images, exactly; None: without each image.
+
+    Images that are alike are lost less one by one than together. The bias is that of the score's logarithm.
     """
     features = checked(features)
     lengths, count = row_lengths(features), len(features)
     values, vectors = np.linalg.eigh(second_moment(features, lengths))
     nonzero = rank_mask(values)
-    values, vectors, scale = values[nonzero], vectors[:, nonzero], count / (count - 1)
+    values, vectors = values[nonzero], vectors[:, nonzero]
     entropy = -(values * np.log(values)).sum()
-    without = np.empty(count)
-    for rows in row_blocks(*features.shape):
-        squares = np.square(features[rows] / lengths[rows, None] @ vectors)
-        without[rows] = scale * (entropy + entropy_gains(values, squares, 1 / count)) - np.log(scale)
-    return Deletions((1 - count) * centred(np.exp(without)), float((count - 1) * (without.mean() - entropy)))
+    groups = _rows_of_one(prompts if prompts is not None else range(count))
+    without = _entropies_without(features, lengths, groups, values, vectors)
+    losses, sizes = np.exp(entropy) - np.exp(without), np.array([len(rows) for rows in groups])
+    influence = np.empty(count)
+    influence[np.concatenate(groups)] = np.repeat(centred(losses) * (count - sizes) / sizes, sizes)
+    return Deletions(influence, float((len(groups) - 1) * (without.mean() - entropy)))
+
+
+def _rows_of_one(prompts: Sequence[object]) -> list[np.ndarray]:
+    """Of each prompt."""
+    _, rows, counts = np.unique(np.asarray(prompts), return_inverse=True, return_counts=True)
+    return np.split(np.argsort(rows, kind="stable"), np.cumsum(counts)[:-1])
+
+
+def _entropies_without(
+    features: np.ndarray, lengths: np.ndarray, groups: Sequence[np.ndarray], values: np.ndarray, vectors: np.ndarray
+) -> np.ndarray:
+    """(p,) of the (n, d) features but each group's. Without m rows u of unit length, whose outer products have the mean
+    S and S's eigenvalues are `values`, that is S less the sum of u u^T / n, n / (n - m) times."""
+    entropy, count = -(values * np.log(values)).sum(), len(features)
+    gains = np.empty(len(groups))
+    singles = np.array([len(rows) == 1 for rows in groups])
+    alone, numbers = np.array([rows[0] for rows in groups])[singles], np.flatnonzero(singles)
+    for block in row_blocks(len(alone), features.shape[1]):
+        squares = np.square(features[alone[block]] / lengths[alone[block], None] @ vectors)
+        gains[numbers[block]] = entropy_gains(values, squares, 1 / count)
+    for number in np.flatnonzero(~singles).tolist():
+        rows = groups[number]
+        unit = features[rows] / lengths[rows, None] @ vectors
+        gains[number] = entropy_gain_of_group(values, unit, 1 / count)
+    scale = count / (count - np.array([len(rows) for rows in groups]))
+    return scale * (entropy + gains) - np.log(scale)
 
 
 def prompt_diversity(features: np.ndarray, prompts: Sequence[str]) -> tuple[float, np.ndarray]:
@@ -77,9 +112,7 @@ def prompt_diversity(features: np.ndarray, prompts: Sequence[str]) -> tuple[floa
     """
     features = checked(features)
     unit = features / row_lengths(features)[:, None]
-    _, rows, counts = np.unique(np.asarray(prompts), return_inverse=True, return_counts=True)
-    groups = np.split(np.argsort(rows, kind="stable"), np.cumsum(counts)[:-1])
-    several = [group for group in groups if len(group) > 1]
+    several = [group for group in _rows_of_one(prompts) if len(group) > 1]
     if len(several) < 2:
         raise DarkroomError(f"{len(several)} prompts have several images; render 2 or more of 2 or more prompts")
     sizes = np.array([len(group) for group in several])
@@ -87,7 +120,7 @@ def prompt_diversity(features: np.ndarray, prompts: Sequence[str]) -> tuple[floa
     distances = 1 - (squares - sizes) / (sizes * (sizes - 1))
     influence = np.zeros(len(features))
     for group, moved in zip(several, distances - distances.mean(), strict=True):
-        influence[group] = moved * len(features) / len(several) / len(group)
+        influence[group] = moved * (len(features) - len(group)) / (len(several) - 1) / len(group)
     return float(distances.mean()), influence
 
 

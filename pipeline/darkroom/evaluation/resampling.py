@@ -6,7 +6,7 @@ A figure is then about as far from the one that is expected of n images as the m
 difference of two figures as that of their values' differences. Resampling the images themselves would not tell: a
 resample repeats images, and a repeated image is a pair at distance 0 and nothing new. References count as fixed.
 
-Images of one prompt are alike, so it is prompts that are drawn: values are added up by prompt first. One figure's
+Images of one prompt are alike, so it is prompts that are drawn: values become those of prompts first. One figure's
 interval is Student's, made wider for the skew of its values, for then the mean and its standard error move together. Of
 many differences that are looked at together prompts are resampled, and intervals made wider until 95 % of resamples
 leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, and squared distances intervals of logs.
@@ -14,7 +14,7 @@ leave none of them out. Shares of images, which may be 0 or 1, have Wilson's, an
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -25,20 +25,43 @@ from darkroom.domain.identity import digest
 
 LEVEL = 0.95  # of intervals
 _ROUNDING = 1e-9
-_TOO_MUCH = 0.4  # of the jackknife's variance of a squared distance, where all of that is noise
 _MOST_RATIO = 3.0  # of half an interval's width to what its logarithm is taken of, which may be 0, or less by chance
 
 
-def by_prompt(influence: np.ndarray, prompts: Sequence[str] | None) -> np.ndarray:
-    """(p,) float64 of (n,) influence values: each prompt's sum, scaled so that their mean is the same.
+def by_prompt(influence: np.ndarray, prompts: Sequence[Hashable] | None) -> np.ndarray:
+    """(p,) float64 of (n,) influence values: each prompt's, p - 1 times what the figure loses without its images.
 
-    In the order in which prompts come first; None leaves all as they are.
+    Exactly so for a mean, which is of fewer images then: the jackknife by groups (Kott 2001), and not their sum alone,
+    which takes a prompt of many images for less than it is. In the order in which prompts come first; None, or one
+    prompt, leaves all as they are.
     """
-    if prompts is None:
+    rows = _places(prompts, len(influence))
+    num_prompts = rows.max(initial=-1) + 1
+    if num_prompts in (1, len(rows)):
         return influence
-    places: dict[str, int] = {}
-    rows = np.array([places.setdefault(prompt, len(places)) for prompt in prompts])
-    return np.bincount(rows, influence, len(places)) * (len(places) / len(rows))
+    return np.bincount(rows, influence) * (num_prompts - 1) / (len(rows) - np.bincount(rows))
+
+
+def _places(prompts: Sequence[Hashable] | None, count: int) -> np.ndarray:
+    """(n,) numbers of prompts, in the order in which they come first; None: each image is one."""
+    if prompts is None:
+        return np.arange(count)
+    places: dict[Hashable, int] = {}
+    return np.array([places.setdefault(prompt, len(places)) for prompt in prompts])
+
+
+def direction(influence: np.ndarray, prompts: Sequence[Hashable] | None) -> np.ndarray:
+    """(n,) changes of images' weights, of sum 0, that raise their figure by its standard error, and change little else.
+
+    The least favourable ones (Efron 1987): a prompt's as its influence values are.
+    """
+    values = by_prompt(influence, prompts)
+    values = values - values.mean()
+    spread = (np.square(values).sum() * (1 - 1 / len(values))) ** 0.5
+    weights = values / spread if spread > 0 else np.zeros(len(values))
+    if len(values) < len(influence):
+        weights = weights[_places(prompts, len(influence))]
+    return (weights - weights.mean()) / len(influence)
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,11 @@ def margin(influence: np.ndarray, is_skewed: bool = True, num_draws: int | None 
     return float((margins if is_skewed else replace(margins, skews=np.zeros(1))).widths[0])
 
 
+def standard_error(influence: np.ndarray) -> float:
+    """Of a figure of (p,) influence values."""
+    return float(_errors(influence[:, None])[0])
+
+
 def share_interval(share: float, influence: np.ndarray, num_draws: int | None = None) -> tuple[float, float]:
     """Of a share of images, by its (p,) influence values: Wilson 1927, of as many draws as would vary as much.
 
@@ -73,17 +101,20 @@ def share_interval(share: float, influence: np.ndarray, num_draws: int | None = 
     return max(0.0, (centre - width) / (1 + squared)), min(1.0, (centre + width) / (1 + squared))
 
 
-def distance_interval(value: float, width: float, squared: float, noise: float) -> tuple[float, float]:
+def distance_interval(value: float, width: float, squared: float, curvature: float = 0.0) -> tuple[float, float]:
     """Of a figure that is `squared`, a squared distance of n images, but for what does not vary: symmetrical about the
     logarithm of `squared`.
 
     `width`: half of Student's, which is too small where chance made the distance small, since the standard error grows
-    with its root or faster. `noise`: what `squared` of n images of one law is. Where it is all of it, the jackknife
-    takes the variance for twice what it is (Efron and Stein 1981); a little less is taken off, which holds the truth
-    more evenly where images are few.
+    with its root or faster. Where chance is all of the distance, the jackknife takes the variance for up to twice what
+    it is (Efron and Stein 1981), and the interval holds the truth too often. No less is taken: of features with heavy
+    tails it would hold it too seldom, and images do not tell one from the other.
+
+    `curvature`: by how much more than `width` the figure grows where images' weights change so far. Where one kind of
+    scenes decides it, that is most, and the upper end is no less: the second-order one of DiCiccio and Efron 1992.
     """
-    of_noise = min(max(noise / squared, 0.0), 1.0) if squared > 0 else 1.0
-    return _about_logarithm(value, width * (1 - _TOO_MUCH * of_noise**2) ** 0.5, squared)
+    low, high = _about_logarithm(value, width, squared)
+    return low, max(high, value + width + curvature)
 
 
 def number_interval(value: float, width: float, most: float, noise: float) -> tuple[float, float]:
@@ -104,12 +135,6 @@ def _about_logarithm(value: float, width: float, positive: float) -> tuple[float
         return value, value
     positive = max(positive, width / _MOST_RATIO)
     return value + positive * math.expm1(-width / positive), value + positive * math.expm1(width / positive)
-
-
-def design_effect(influence: np.ndarray, prompts: Sequence[str] | None) -> float:
-    """How many times more a mean of (n,) values varies by prompt than it would by image: Kish 1965."""
-    variance = _errors(influence[:, None])[0] ** 2
-    return float(_errors(by_prompt(influence, prompts)[:, None])[0] ** 2 / variance) if variance > 0 else 1.0
 
 
 def least_error(num_draws: int) -> float:

@@ -53,6 +53,29 @@ def mind_and_influence(
     return SlicedDistance(scale * float(each.mean()), scale / num_projections * centred(influence), error)
 
 
+def mind_curvature(
+    features: np.ndarray,
+    reference: np.ndarray,
+    weights: np.ndarray,
+    num_projections: int = NUM_PROJECTIONS,
+    seed: int = 0,
+) -> float:
+    """Second-order change of MIND where the images' weights change by (n,) `weights`, of sum 0.
+
+    Between two places as much is carried further as has come to lie before them, by the reference's quantile there.
+    """
+    features, reference = (rows.astype(np.float64) for rows in checked_pair(features, reference))
+    (count, dimension), found = features.shape, 0.0
+    for block in _directions(dimension, num_projections, seed):
+        places = block @ features.T
+        order = np.argsort(places, axis=1)
+        before = np.cumsum(weights[order], axis=1)[:, :-1]
+        gaps = np.diff(np.take_along_axis(places, order, axis=1), axis=1)
+        carried = np.diff(np.sort(block @ reference.T, axis=1), axis=1) * count
+        found += float((np.square(before) * gaps * carried).sum())
+    return _SCALE * dimension * found / num_projections
+
+
 def _directions(dimension: int, count: int, seed: int) -> Iterator[np.ndarray]:
     """(k, dimension) float64, of unit length, evenly spread over the sphere: normal deviates have no direction."""
     rng = np.random.default_rng([seed, _STREAM])

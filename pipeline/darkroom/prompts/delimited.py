@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from darkroom.domain.errors import DarkroomError
+from darkroom.domain.settings import PICTURES
 from darkroom.prompts.columns import READ, ColumnMapping
 from darkroom.prompts.sources import Fault, SourceBlock, shown
 from darkroom.storage.input_files import InputFile
@@ -57,7 +58,7 @@ class DelimitedSource:
         first = 0
         for table, faults in self._tables(list(called)):
             self.file.check_unchanged()
-            table = table.rename_columns(list(called.values()))
+            table = _with_texts(table.rename_columns(list(called.values())))
             for low in range(max(start - first, 0), len(table), block_rows):
                 stop = min(low + block_rows, len(table))
                 here = {row - low: fault for row, fault in faults.items() if low <= row < stop}
@@ -130,6 +131,15 @@ class DelimitedSource:
                 quoted_strings_can_be_null=False,
             ),
         )
+
+
+def _with_texts(table: pa.Table) -> pa.Table:
+    """Cells that name pictures as text, which may be no UTF-8: bytes would be taken for the pictures' files."""
+    for place, name in enumerate(table.column_names):
+        if name in PICTURES:
+            texts = pa.chunked_array([chunk.view(pa.string()) for chunk in table[name].chunks], pa.string())
+            table = table.set_column(place, name, texts)
+    return table
 
 
 def _with_ragged(table: pa.Table, first: int, ragged: Ragged) -> tuple[pa.Table, dict[int, Fault]]:

@@ -80,7 +80,19 @@ def _agreed(shared: Sequence[CellResult], axes: Sequence[Axis], deciding: Sequen
     named = "; ".join(settings_words(cell, axes) for cell in (shared if few else shared[:1]))
     among = "" if few else f"first among them by {_titles(deciding[:1])} "
     counts = f"{len(shared)} of {len(deciding[0].cells)} cells"
-    return f"{counts} share the best by {_titles(deciding)}: {among}{named}.{_cheapest(shared, axes)}"
+    told = "" if few else _told_apart(shared, axes)
+    return f"{counts} share the best by {_titles(deciding)}: {among}{named}.{told}{_cheapest(shared, axes)}"
+
+
+def _told_apart(shared: Sequence[CellResult], axes: Sequence[Axis]) -> str:
+    """Settings that none of the best has, which say more than a list of the best."""
+    of_best = {axis.name: [cell.settings[axis.name] for cell in shared] for axis in axes}
+    found = [
+        f"{axis.name} {' or '.join(map(setting_text, absent))}"
+        for axis in axes
+        if (absent := [value for value in axis.values if value not in of_best[axis.name]])
+    ]
+    return f" None of them has {', or '.join(found)}." if found else ""
 
 
 def _cheapest(shared: Sequence[CellResult], axes: Sequence[Axis]) -> str:

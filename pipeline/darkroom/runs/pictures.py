@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from darkroom.domain.errors import first_line
 from darkroom.domain.settings import CONTROL, IMAGE, MASK, RESIZE_NONE, RESIZE_SCALE, SETTINGS, Sampling
@@ -173,6 +173,8 @@ def _opened(data: bytes) -> Image.Image:
             return ImageOps.exif_transpose(_of_8_bits(image))
     except Unreadable:
         raise
+    except UnidentifiedImageError as error:  # whose words name an object in memory
+        raise Unreadable(f"not readable as an image, which may be {', '.join(_FORMATS)}") from error
     except Exception as error:  # Pillow raises what its decoders raise
         raise Unreadable(f"not readable as an image ({type(error).__name__}: {first_line(error)})") from error
 

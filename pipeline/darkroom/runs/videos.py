@@ -110,7 +110,7 @@ def av() -> ModuleType:
             "output.video_format=webp, gif or zip"
         ) from None
     found.logging.set_level(None)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
