@@ -178,8 +178,8 @@ def from_files(
     """Prompts of files in another tool's format, for `generate`, `sweep`, `plan` and `select`.
 
     format: "a1111" (lines with flags of AUTOMATIC1111's script, {a|b} and __wildcards__), "openai_batch" (requests of
-        OpenAI's Batch API), "images" (image files, by the settings in them), "run" (a run, or run#cell_id: its images are
-        the pictures that others are made from); "auto": as `generate` reads files.
+        OpenAI's Batch API), "images" (image files, by the settings in them), "run" (a run, or run#cell_id: its images
+        are the pictures that others are made from); "auto": as `generate` reads files.
     columns: {"scheduler": None} leaves the images' own schedulers unread.
 
         darkroom.generate(darkroom.from_files("photos/", "images"), model="sdxl")

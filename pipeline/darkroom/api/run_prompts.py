@@ -1,7 +1,7 @@
 """A run as prompts: each of its images is the picture of a row, so that a second run is made from it.
 
-Rows name an image by its key and its digest, so that they are the same wherever the first run lies, and an image that is
-another by then is one failed row. What a run's records say beside waits in a file, and not in memory.
+Rows name an image by its key and its digest, so that they are the same wherever the first run lies, and an image that
+is another by then is one failed row. What a run's records say beside waits in a file, and not in memory.
 """
 
 import tempfile
@@ -51,7 +51,9 @@ def run_prompts(
         _check(run)
         table, told = _read(store, run, chosen_cell(uri, run, cells, cell_id))
     warnings = tuple(f"{uri}: {sentence}" for sentence in told)
-    return SourceDataset(uri, [TableSource(uri, table, mapping)], on_invalid, mapping, warnings=warnings), store.spec.uri
+    return SourceDataset(
+        uri, [TableSource(uri, table, mapping)], on_invalid, mapping, warnings=warnings
+    ), store.spec.uri
 
 
 @contextmanager

@@ -58,14 +58,12 @@ def chosen_cell(name: str, run: RunInfo, cells: Mapping[str, CellInfo], cell_id:
     """
     if cell_id is None and len(cells) == 1:
         return next(iter(cells))
-    if cell_id in cells:
+    if cell_id is not None and cell_id in cells:
         return cell_id
     place = name if cell_id is None else name.removesuffix(f"#{cell_id}")
     problem = f"the run has {len(cells)} cells" if cell_id is None else f"the run has no cell {cell_id}"
     differing = axes(cells.values(), run)
-    told = [
-        f"{each} ({_said(info.settings_in(run), differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]
-    ]
+    told = [f"{each} ({_said(info.settings_in(run), differing)})" for each, info in list(cells.items())[:_CELLS_SHOWN]]
     more = [f"{len(cells) - _CELLS_SHOWN} more"] if len(cells) > _CELLS_SHOWN else []
     raise DarkroomError(f"{problem}; write {place}#<cell_id> with one of {', '.join(told + more)}")
 
