@@ -213,6 +213,30 @@ def test_prompts_with_pictures_are_written_as_they_read(folder: Path, tmp_path: 
         write_prompts(first, str(tmp_path / "prompts.jsonl"))
 
 
+def test_control_pictures_are_read_and_recorded(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a", "control_image": "1 é.png"},
+        {"prompt": "b", "control_image": "0 é.png", "image": "2 é.png"},
+        {"prompt": "c", "control_image": "1 é.png", "image": "2 é.png"},
+        {"prompt": "d"},
+    ]
+    place = {"model": "paint", "images_uri": folder / "pictures"}
+    run = darkroom.generate(rows, out=tmp_path / "run", **place)
+    found = frame(run)
+    assert found["control_image_sha256"].notna().tolist() == [True, True, False, False]
+    assert [tuple(each) for each in found[["height", "width"]].to_numpy()[:2]] == [TALL, WIDE]
+    assert found["error"].tolist()[2] == (
+        "control_image=1 é.png: it has 16x24 pixels and its image 24x16; give one of that size"
+    )
+    assert verify(run, print).num_equal == 3
+    axes = {"control_image": ["0 é.png", "2 é.png"], "controlnet_conditioning_scale": [0.5, 1.0]}
+    sized = {"image_resize": "crop", "height": 8, "width": 8}
+    swept = frame(darkroom.sweep(["x"], axes=axes, out=tmp_path / "sweep", **place, **sized))
+    assert swept["cell_id"].nunique() == 4
+    assert swept["pixels_sha256"].nunique() == 2, "the painter looks at pictures alone"
+    assert set(swept["height"]) == {8}
+
+
 IMAGE = {"prompt": "x", "image": "a.png"}
 
 
@@ -221,6 +245,17 @@ IMAGE = {"prompt": "x", "image": "a.png"}
     [
         ([{"prompt": "x", "mask_image": "a.png"}], {}, "column mask_image: there is no picture that it is of"),
         (["x"], {"strength": 0.5}, "strength=0.5: there is no picture"),
+        ([IMAGE], {"control_guidance_end": 0.5}, "control_guidance_end=0.5: there is no .*; give control_image too"),
+        (
+            [{"prompt": "x", "control_image": "a.png"}],
+            {"model": "demo"},
+            "control_image: darkroom/demo has no ControlNet",
+        ),
+        (
+            [{"prompt": "x", "control_image": "a.png"}],
+            {"strength": 0.5},
+            "strength=0.5: there is no .*; give image too",
+        ),
         ([IMAGE, {"prompt": "y", "strength": 0.5}], {}, "row 1: strength=0.5 and no image that it is of"),
         ([IMAGE], {"strength": 1.5}, "strength=1.5 is out of range"),
         (

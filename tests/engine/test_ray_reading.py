@@ -13,15 +13,14 @@ from darkroom.evaluation.figures import Evaluation
 from tests.jobs.helpers import PAINT, run_here
 
 pytestmark = pytest.mark.slow
-CLIP_SCORE = "demo_clip.clip_score"
-OPTIONS = {"metrics": [CLIP_SCORE, "demo_clip.vendi"], "by": ["kind"]}
+OPTIONS = {"metrics": ["demo_clip.clip_score", "demo_clip.vendi"], "by": ["kind"]}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two cells of 48 images in shards of 2, with their features."""
+    """Two cells of 32 images in shards of 2, with their features."""
     folder = tmp_path_factory.mktemp("run")
-    lines = [f"a red circle {number},{'even' if number % 2 == 0 else 'odd'}" for number in range(48)]
+    lines = [f"a red circle {number},{'even' if number % 2 == 0 else 'odd'}" for number in range(32)]
     (folder / "prompts.csv").write_text("\n".join(["prompt,kind", *lines]))
     words = [*PAINT, "prompts=file", f"prompts.uri={folder}/prompts.csv", f"output.uri={folder}/run"]
     assert run_here("sweep", *words, "engine.shard_size=2", "grid.axes.guidance_scale=[1,3]", "evaluate=inline") == 0
@@ -52,7 +51,6 @@ def test_figures_are_the_same_bit_for_bit_whatever_reads_the_features(
     assert killed
     for name in ("cells", "gaps", "by", "controls", "images"):
         assert getattr(there, name) == getattr(here, name)
-    whole = measured(run, monkeypatch, {"kind": "local"}, 1000)
-    for cell_id, figures in whole.cells.items():
-        assert here.cells[cell_id]["demo_clip.vendi"].num_images == 20
-        assert here.cells[cell_id][CLIP_SCORE].value == pytest.approx(figures[CLIP_SCORE].value, rel=1e-9)
+    for figures in here.cells.values():
+        assert figures["demo_clip.vendi"].num_images == 20
+        assert figures["demo_clip.clip_score"].num_images == 32

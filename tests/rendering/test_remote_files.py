@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from darkroom.domain.adapters import VAE, LoraRef
+from darkroom.domain.adapters import CONTROLNET, VAE, LoraRef
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.process import cache_folder
 from darkroom.rendering import remote_files
@@ -118,20 +118,21 @@ def test_processes_of_one_machine_copy_it_once(proxy: FaultyProxy, put: Put, tmp
     assert list(cache_folder("remote").glob("*/.*.part")) == []
 
 
-def test_a_vae_is_its_two_files_in_a_folder_or_in_a_models_folder(proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
-    folder = tmp_path / "vae"
+@pytest.mark.parametrize("kind", [VAE, CONTROLNET])
+def test_a_network_is_its_two_files_in_a_folder_or_in_a_models_folder(
+    proxy: FaultyProxy, put: Put, tmp_path: Path, kind: str
+) -> None:
+    folder, label = tmp_path / kind, f"model.{kind} x"
     folder.mkdir()
     save_file({"decoder.conv_out.bias": torch.zeros(3)}, folder / "weights.safetensors")
     (folder / CONFIG).write_text(json.dumps({"_class_name": "AutoencoderKL"}))
     files = {CONFIG: folder / CONFIG, "weights.safetensors": folder / "weights.safetensors"}
     alone = put(files)
-    assert digests_of(VAE, alone, "model.vae x") == digests_of(VAE, str(folder), "model.vae x")
-    put({"sd/model_index.json": b"{}", **{f"sd/vae/{name}": file for name, file in files.items()}})
-    assert digests_of(VAE, f"{alone}/sd", "model.vae x") == digests_of(VAE, alone, "model.vae x")
-    with pytest.raises(DarkroomError, match=r"model\.vae x: no config\.json there"):
-        weights_file(
-            put({"ink.safetensors": lora(tmp_path / "a.safetensors")}) + "/ink.safetensors", "model.vae x", VAE
-        )
+    assert digests_of(kind, alone, label) == digests_of(kind, str(folder), label)
+    put({"sd/model_index.json": b"{}", **{f"sd/{kind}/{name}": file for name, file in files.items()}})
+    assert digests_of(kind, f"{alone}/sd", label) == digests_of(kind, alone, label)
+    with pytest.raises(DarkroomError, match=rf"model\.{kind} x: no config\.json there"):
+        weights_file(put({"ink.safetensors": lora(tmp_path / "a.safetensors")}) + "/ink.safetensors", label, kind)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -60,6 +61,17 @@ def tiny_sdxl(folder: Path) -> Path:
         add_watermarker=False,
     )
     pipeline.save_pretrained(folder)
+    return folder
+
+
+def tiny_controlnet(folder: Path, model: Path) -> Path:
+    """Of a model's UNet, with weights that do something where a new one's are zero."""
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    made = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))
+    torch.manual_seed(2)
+    for layer in (*made.controlnet_down_blocks, made.controlnet_mid_block, made.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    made.save_pretrained(folder)
     return folder
 
 

@@ -67,9 +67,9 @@ def test_a_mask_is_black_and_white() -> None:
     with pytest.raises(Unreadable, match="transparent pixels"):
         decoded_mask(file(np.zeros((1, 1, 4), np.uint8)))
     with pytest.raises(Unreadable, match="it has 14x10 pixels and its image 10x14"):
-        joined(RGB.swapaxes(0, 1), np.full((10, 14), 255, np.uint8))
+        joined(Decoded(RGB.swapaxes(0, 1)), "mask_image", np.full((10, 14), 255, np.uint8))
     with pytest.raises(Unreadable, match="it is black"):
-        joined(RGB, np.zeros((10, 14), np.uint8))
+        joined(Decoded(RGB), "mask_image", np.zeros((10, 14), np.uint8))
 
 
 def test_what_is_no_single_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

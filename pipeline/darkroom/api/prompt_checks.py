@@ -14,7 +14,7 @@ from darkroom.domain.adapters import unknown_loras
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.prompt_syntax import PLAIN, read_negative, read_prompt
 from darkroom.domain.records import PromptRow
-from darkroom.domain.settings import PICTURES, Value
+from darkroom.domain.settings import OF_CONTROL, OF_IMAGE, PICTURES, Value
 from darkroom.prompts.dataset import RECORD, PromptDataset, PromptScan
 from darkroom.prompts.sources import shown
 from darkroom.rendering.description import SIZE
@@ -25,7 +25,8 @@ _LIMITED = ("num_inference_steps", "clip_skip")  # of which the highest fits whe
 _OF_REFINERS = ("num_inference_steps", "guidance_scale")
 _OF_SCHEDULERS = ("scheduler", "eta")
 _OF_FRAMES = ("num_frames",)
-_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_FRAMES, *_OF_REFINERS, *_OF_SCHEDULERS, "strength", *PICTURES))
+_OF_OWN = (*_OF_FRAMES, *_OF_REFINERS, *_OF_SCHEDULERS)
+_NUMBERS = frozenset((*SIZE, *_LIMITED, *_OF_OWN, *OF_IMAGE, *OF_CONTROL, *PICTURES))
 _SHOWN = 3  # sizes in a message
 Numbers = tuple[tuple[str, Value], ...]
 LORA_TAGS = "<lora:...>"  # among the settings that rows have of their own, where prompts name LoRAs

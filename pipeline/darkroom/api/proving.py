@@ -26,7 +26,7 @@ from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import Cell, ModelIdentity, digest
 from darkroom.domain.progress import told_of_copies
 from darkroom.domain.records import adapters_of
-from darkroom.domain.settings import IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, PICTURES, ModelRef, Sampling, Value
+from darkroom.domain.settings import CONTROL, IMAGE_SETTINGS, NEUTRAL_LOSSY, NONE, PICTURES, ModelRef, Sampling, Value
 from darkroom.evaluation.tables import Table, text_table
 from darkroom.rendering.backends import OPENVINO
 from darkroom.rendering.inspected_model import InspectedModel, shared_models
@@ -89,7 +89,8 @@ def is_testable(model: InspectedModel) -> bool:
 
 def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progress) -> Proof:
     """What the loaded model is seen to promise, kept in the user's cache, or told that it cannot be."""
-    tested, identity, info = sampling_of_test(cell.sampling), cell.model, renderer.info
+    sampling, identity, info = _tested(cell), cell.model, renderer.info
+    tested = sampling_of_test(sampling)
     certificate = Certificate(
         repo_id=identity.repo_id,
         revision=identity.revision,
@@ -103,7 +104,7 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
         num_inference_steps=tested.num_inference_steps,
         versions=_versions(spec),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        checks=self_test(renderer, spec.model, cell.image_sampling, adapters_of(cell, cell.sampling)),
+        checks=self_test(renderer, spec.model, sampling, adapters_of(cell, cell.sampling)),
     )
     proof = Proof(certificate_key(spec, cell), certificate)
     cache = user_cache("certificates")
@@ -112,6 +113,12 @@ def proof_of(spec: RendererSpec, renderer: Renderer, cell: Cell, progress: Progr
     except OSError as error:
         progress(Warned(f"the certificate cannot be kept in {cache.describe()} ({error}): nothing will find it"))
     return proof
+
+
+def _tested(cell: Cell) -> Sampling:
+    """Settings of its images, by a ControlNet where there is one, whichever column names the control pictures."""
+    sampling = cell.image_sampling
+    return replace(sampling, control_image=sampling.control_image or CONTROL) if cell.model.controlnet else sampling
 
 
 def cached_proof(spec: RendererSpec, cell: Cell) -> Proof | None:
@@ -128,7 +135,7 @@ def tell_failed(certificate: Certificate, progress: Progress) -> None:
 
 def certificate_key(spec: RendererSpec, cell: Cell) -> str:
     """What promises depend on: settings count but for those that the test changes itself, guidance as there is any."""
-    sampling = cell.image_sampling
+    sampling = _tested(cell)
     settings = {name: value for name, value in sampling.effective.items() if name not in _TESTED}
     settings |= {name: True for name in PICTURES if name in settings}  # not which
     shape = (settings, sampling.is_guided, adapters_of(cell, sampling))

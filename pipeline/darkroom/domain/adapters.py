@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 # Kinds of parts, and the settings that name them.
-LORAS, INVERSIONS, VAE, REFINER, GGUF = "loras", "textual_inversions", "vae", "refiner", "gguf"
+LORAS, INVERSIONS, VAE, REFINER = "loras", "textual_inversions", "vae", "refiner"
+CONTROLNET, GGUF = "controlnet", "gguf"
 NO_LORA = "none"  # in the place of a name
 JOIN = "+"  # between names
 

@@ -46,6 +46,7 @@ PROMISES: Mapping[str, Promise] = {
     "num_inference_steps": Promise("another number of steps makes another image", False),
     "scheduler": Promise("another scheduler makes another image", False),
     "refiner_start": Promise("the refiner makes another image", False),
+    "control_image": Promise("another control picture makes another image", False),
 }
 _ALONE = ("place", "neighbours", "padding")  # without which an image is itself only alone in its batch
 _MIXED = ("mixing", "lora_mixing")  # without which a batch is of one setting of all of these

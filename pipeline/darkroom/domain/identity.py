@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from darkroom.domain.adapters import LORAS, REFINER, Part
+from darkroom.domain.adapters import CONTROLNET, LORAS, REFINER, Part
 from darkroom.domain.settings import (
     FLOAT8,
     LOSSY_OF_MODEL,
@@ -76,7 +76,15 @@ class ModelIdentity:
     @property
     def refiner(self) -> Part | None:
         """The model that finishes what it begins."""
-        return next((part for part in self.parts if part.kind == REFINER), None)
+        return self._part(REFINER)
+
+    @property
+    def controlnet(self) -> Part | None:
+        """The network by which pictures shape its images."""
+        return self._part(CONTROLNET)
+
+    def _part(self, kind: str) -> Part | None:
+        return next((part for part in self.parts if part.kind == kind), None)
 
     @property
     def base(self) -> "ModelIdentity":

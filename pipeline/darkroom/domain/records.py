@@ -215,6 +215,7 @@ class Record:
     c2pa_bytes: int | None = None  # ... and its size
     image_sha256: str | None = None  # of the pixels of the picture that `image` names, as decoded; None: of none
     mask_image_sha256: str | None = None  # the same of `mask_image`
+    control_image_sha256: str | None = None  # the same of `control_image`
 
 
 def num_without_image(by_status: Mapping[str, int]) -> int:

@@ -226,6 +226,14 @@ class ModelRef:
         help="A second model, such as SDXL's refiner, that finishes what an SDXL model begins: a folder, an s3:// "
         "address or a hub id. LoRAs act on the first alone. null: none.",
     )
+    controlnet: str | None = setting(
+        None,
+        neutral=None,
+        is_place=True,
+        is_part=True,
+        help="A ControlNet of an SD 1.x, SD 2.x or SDXL model, by which sampling.control_image shapes images: a folder "
+        "or s3:// address with config.json and safetensors, or a hub id. null: none.",
+    )
     gguf: str | None = setting(
         None,
         neutral=None,
@@ -503,14 +511,49 @@ class Sampling:
         help="The share of the steps that image is taken through, from none of them at 0 to as if from noise at 1; "
         "null: the pipeline's own.",
     )
+    control_image: str = setting(
+        "",
+        neutral="",
+        row=True,
+        is_picture=True,
+        help="What model.controlnet shapes an image by, such as edges, depth or a pose, given to it as it is; beside "
+        "image, of its size. Empty: nothing does.",
+    )
+    controlnet_conditioning_scale: float | None = setting(
+        None,
+        neutral=None,
+        argument=True,
+        row=True,
+        low=0,
+        high=10,
+        help="How strongly control_image shapes an image; 0: not at all, null: the pipeline's own.",
+    )
+    control_guidance_start: float = setting(
+        0.0,
+        neutral=0.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        help="control_image acts from this share of the steps on.",
+    )
+    control_guidance_end: float = setting(
+        1.0,
+        neutral=1.0,
+        argument=True,
+        row=True,
+        low=0,
+        high=1,
+        help="control_image acts up to this share of the steps.",
+    )
     image_resize: str = setting(
         RESIZE_NONE,
         neutral=RESIZE_NONE,
         row=True,
         choices=(RESIZE_NONE, RESIZE_SCALE, RESIZE_CROP),
-        help="What size an image is made in that has a picture. none: the picture's own, cut at its edges to what the "
-        "model can make; scale: height and width, which must have the picture's proportions; crop: height and width, "
-        "of the picture's middle.",
+        help="What size an image is made in that has a picture (image, or else control_image). none: the "
+        "picture's own, cut at its edges to what the model can make; scale: height and width, which must have the "
+        "picture's proportions; crop: height and width, of the picture's middle.",
     )
     images_uri: str | None = setting(
         None,
@@ -533,6 +576,11 @@ class Sampling:
         help="What the noise of every image is drawn from, together with its prompt's id and its number; a row's own "
         "seed is used as it stands, and counted up for its further images.",
     )  # None: the run's
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The settings that name pictures."""
+        return tuple(name for name in PICTURES if getattr(self, name))
 
     @property
     def is_video(self) -> bool:
@@ -594,6 +642,7 @@ IMAGE_SETTINGS = tuple(each for each in settings_of(Sampling) if each.of_image)
 ARGUMENTS = tuple(each for each in IMAGE_SETTINGS if each.argument)
 ROW_SETTINGS = tuple(each for each in settings_of(Sampling) if each.row)
 PICTURES = tuple(each.name for each in settings_of(Sampling) if each.is_picture)
+IMAGE, MASK, CONTROL = PICTURES
 OLDER_DEFAULTS = {name: each.older_default for name, each in SETTINGS.items() if each.older_default is not MISSING}
 NEUTRAL_LOSSY = {each.name: each.neutral for each in settings_of(Sampling) if each.lossy}
 PARTS = tuple(each for each in settings_of(ModelRef) if each.is_part)
@@ -604,5 +653,8 @@ EXECUTION = tuple(each for each in settings_of(ModelRef) if not each.of_image)
 OF_VIDEOS = ("num_frames", "fps")  # None: of a model that makes images
 # Of settings that every image has, what they say where its renderer takes no such setting.
 UNTAKEN: dict[str, Value] = {"scheduler": "default", "guidance_scale": 1.0, "num_inference_steps": 1}
+# Arguments that say something of an image with a picture of this name alone.
+OF_IMAGE = ("strength",)
+OF_CONTROL = ("controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end")
 # What cells most often differ in, in the order that a reader looks at it.
 COMMON_AXES = ("guidance_scale", "num_inference_steps", "scheduler")

@@ -34,7 +34,9 @@ class Pictures:
         Held in memory is each picture as it is rendered, once, however many images are made from it. Raises StoreError
         where a store fails.
         """
-        asked = {item.request.sampling: None for item in samples if item.request.sampling.image and not item.row.error}
+        asked = {
+            item.request.sampling: None for item in samples if item.request.sampling.pictures and not item.row.error
+        }
         if not asked:
             return list(samples), {}
         self._keep(samples)

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.adapters import GGUF, LORAS
+from darkroom.domain.adapters import CONTROLNET, GGUF, LORAS
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.setting_values import unknown
 from darkroom.domain.settings import NONE, ModelRef, Sampling
@@ -55,6 +55,8 @@ def openvino_fault(model: InspectedModel, device: str, is_compiled: bool = False
         return "layers with LoRAs are torch's; leave model.loras or engine.backend out"
     if any(file.part.kind == GGUF for file in model.parts):
         return "weights of model.gguf are torch's; leave one of them out"
+    if any(file.part.kind == CONTROLNET for file in model.parts):
+        return "a UNet with model.controlnet is torch's; leave one of them out"
     if openvino_version() is None:
         return f"it needs the package {OPENVINO}; run `pip install 'darkroom[openvino]'`"
     return None

@@ -19,7 +19,7 @@ from darkroom.domain.adapters import INVERSIONS
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
-from darkroom.domain.settings import ARGUMENTS, Sampling
+from darkroom.domain.settings import ARGUMENTS, IMAGE, Sampling
 from darkroom.rendering.adapters import LoraSwitch
 from darkroom.rendering.backends import OPENVINO, openvino_version
 from darkroom.rendering.conditioning import ENCODERS, TextCache, conditioning_arguments
@@ -74,7 +74,7 @@ class DiffusersRenderer:
         self._family, self._tokens = spec.model.family, spec.model.tokens
         encodes_itself = self._text is None and caches_text(self._pipe, self._family)
         self._encoded = EncodedPrompts(self._pipe, self._family, self._loras) if encodes_itself else None
-        self._from_pictures = PicturePipelines(self._pipe, self._family)
+        self._from_pictures = PicturePipelines(self._pipe, self._family, loaded.controlnet)
         self._has_new_words = any(file.part.kind == INVERSIONS for file in spec.model.parts)
         self._max_tokens = spec.model.max_prompt_tokens
         self.info = RendererInfo(
@@ -220,6 +220,8 @@ class DiffusersRenderer:
         with self._stage("text"):
             arguments |= conditioning_arguments(self._pipe, self._text, requests, self._family.mixes_guidance)
         if requests[0].pictures:
+            if requests[0].picture(IMAGE) is None:
+                arguments["latents"] = draw_noise(self._pipe, generators, sampling.height, sampling.width)
             with self._stage("denoise"), self._patches.around_call(sampling, len(requests)):
                 latents = self._called_with_pictures({**arguments, "output_type": "latent"}, requests).images
             with self._stage("decode"):

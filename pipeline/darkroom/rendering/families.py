@@ -87,10 +87,24 @@ _LUMINA_SYSTEM = (
 
 FAMILIES: Mapping[str, Family] = {
     "StableDiffusionPipeline": replace(
-        _SD, img2img="StableDiffusionImg2ImgPipeline", inpaint="StableDiffusionInpaintPipeline"
+        _SD,
+        img2img="StableDiffusionImg2ImgPipeline",
+        inpaint="StableDiffusionInpaintPipeline",
+        controlnets=(
+            "StableDiffusionControlNetPipeline",
+            "StableDiffusionControlNetImg2ImgPipeline",
+            "StableDiffusionControlNetInpaintPipeline",
+        ),
     ),
     "StableDiffusionXLPipeline": replace(
-        _SD, img2img="StableDiffusionXLImg2ImgPipeline", inpaint="StableDiffusionXLInpaintPipeline"
+        _SD,
+        img2img="StableDiffusionXLImg2ImgPipeline",
+        inpaint="StableDiffusionXLInpaintPipeline",
+        controlnets=(
+            "StableDiffusionXLControlNetPipeline",
+            "StableDiffusionXLControlNetImg2ImgPipeline",
+            "StableDiffusionXLControlNetInpaintPipeline",
+        ),
     ),
     "StableDiffusionPAGPipeline": replace(
         _SD_PAG, img2img="StableDiffusionPAGImg2ImgPipeline", inpaint="StableDiffusionPAGInpaintPipeline"

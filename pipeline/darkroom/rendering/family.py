@@ -3,7 +3,7 @@
 Equal names hide different meanings from class to class. Plain data: this module needs no torch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -103,11 +103,16 @@ class Family:
     fps_argument: str | None = None  # by which a call is told them; None: it is not
     img2img: str | None = None  # the class that makes images from pictures with this one's networks
     inpaint: str | None = None  # the same where a mask keeps a part of the picture
+    controlnets: tuple[str, str, str] | None = None  # classes whose images a ControlNet shapes: made from noise, from
+    # pictures, and from pictures with masks
     is_proved: bool = True  # false: a class that is not in the table
 
-    def task_class(self, is_masked: bool) -> str | None:
-        """Of images that are made from pictures."""
-        return self.inpaint if is_masked else self.img2img
+    def task_class(self, pictures: Collection[str]) -> str | None:
+        """Of images that are made from pictures of these names, by the settings that name them."""
+        is_masked = "mask_image" in pictures
+        if "control_image" not in pictures:
+            return self.inpaint if is_masked else self.img2img
+        return self.controlnets[2 if is_masked else 1 if "image" in pictures else 0] if self.controlnets else None
 
 
 UNPROVED = Family(is_proved=False, mixes_loras=False, latents=Latents.OTHER)

@@ -13,7 +13,7 @@ from typing import Any
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import PLAIN
-from darkroom.domain.settings import OF_VIDEOS, Value
+from darkroom.domain.settings import OF_CONTROL, OF_IMAGE, OF_VIDEOS, Value
 from darkroom.rendering.description import PlugIn
 from darkroom.rendering.family import STEERED, UNPROVED, Family, Guidance, Size, Tokens
 from darkroom.rendering.loading import loads_models
@@ -222,6 +222,8 @@ def _is_taken(name: str, family: Family, parameters: Mapping[str, inspect.Parame
         return family.guidance is not Guidance.NONE
     if name in OF_VIDEOS:
         return family.frames_unit is not None
-    if name == "strength":  # of the classes that make images from pictures
+    if name in OF_IMAGE:  # of the classes that make images from pictures
         return bool(family.img2img or family.inpaint)
+    if name in OF_CONTROL:
+        return family.controlnets is not None
     return parameters is None or name in parameters

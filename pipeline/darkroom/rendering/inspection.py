@@ -26,7 +26,7 @@ from darkroom.rendering.model_facts import (
 )
 from darkroom.rendering.model_files import INDEX, PICKLES, components_of, folder_digests, folder_revision
 from darkroom.rendering.model_places import Place, place_of
-from darkroom.rendering.other_parts import denoiser_of, gguf_part, inversion_files, vae_file
+from darkroom.rendering.other_parts import controlnet_file, denoiser_of, gguf_part, inversion_files, vae_file
 from darkroom.rendering.part_files import PartFile, check_fits, lora_files
 from darkroom.rendering.refiner import refiner_file
 from darkroom.rendering.single_file import SingleFile
@@ -152,8 +152,10 @@ def _parts(
         check_fits(file, folder, ref)
     vae = (vae_file(ref.vae, folder, ref.repo_id),) if ref.vae else ()
     refiner = (refiner_file(ref, class_name, folder),) if ref.refiner else ()
+    controlnet = (controlnet_file(ref, class_name, folder),) if ref.controlnet else ()
     gguf = (gguf_part(ref, index),) if ref.gguf else ()
-    return (*loras, *inversion_files(ref.textual_inversions, folder, ref.repo_id), *vae, *refiner, *gguf)
+    inversions = inversion_files(ref.textual_inversions, folder, ref.repo_id)
+    return (*loras, *inversions, *vae, *refiner, *controlnet, *gguf)
 
 
 def _digests(folder: Path, ref: ModelRef, skip_blobs: bool) -> dict[str, str]:

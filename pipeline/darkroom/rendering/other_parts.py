@@ -1,5 +1,5 @@
-"""Other VAEs, textual inversions and quantized denoisers: checked against the model by their small files and headers,
-and loaded.
+"""Other VAEs, ControlNets, textual inversions and quantized denoisers: checked against the model by their small files
+and headers, and loaded.
 
 A denoiser is a GGUF file, of quantized weights in the place of the model's own.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -12,18 +12,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from darkroom.domain.adapters import GGUF, INVERSIONS, VAE, InversionRef
+from darkroom.domain.adapters import CONTROLNET, GGUF, INVERSIONS, VAE, InversionRef
 from darkroom.domain.errors import DarkroomError, first_line
-from darkroom.domain.settings import FLOAT8, ModelRef
+from darkroom.domain.settings import FLOAT8, NONE, ModelRef
+from darkroom.rendering.families import FAMILIES, family_of
 from darkroom.rendering.loading import loads_models
+from darkroom.rendering.model_facts import vae_scale
 from darkroom.rendering.model_files import components_of
-from darkroom.rendering.part_files import CONFIG, PartFile, digested, weights_file
+from darkroom.rendering.part_files import CONFIG, NETWORKS, PartFile, digested, weights_file
 from darkroom.rendering.stored_tensors import StoredTensor, header
 
 _SAME = ("_class_name", "latent_channels")  # of two VAEs that decode the same latents; and as many blocks
 # What a file of embeddings may call them, where it has no word of its own -> the text encoder that they are for.
 _ENCODERS = {"emb_params": "text_encoder", "clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 _DENOISERS = ("transformer", "unet")
+# What a ControlNet shares with the UNet that it adds to: its inputs, and the shapes of what it gives.
+_OF_UNET = (
+    "in_channels",
+    "block_out_channels",
+    "layers_per_block",
+    "cross_attention_dim",
+    "addition_embed_type",
+    "projection_class_embeddings_input_dim",
+)
+_STAGES, _USUAL_STAGES = "conditioning_embedding_out_channels", (16, 32, 96, 256)  # each but the first halves sides
+_SCALE = "number of pixels a latent pixel"
+_CONTROLNET_CLASS = "ControlNetModel"
 _BYTES = "U8"  # by safetensors' name
 
 
@@ -56,11 +70,41 @@ def _other_latents(file: PartFile, what: str, theirs: object, of_model: object, 
     )
 
 
-def _config(folder: Path, label: str) -> dict[str, Any]:
+def _config(folder: Path, label: str, kind: str = VAE) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / CONFIG).read_bytes()))
     except (OSError, ValueError) as error:
-        raise DarkroomError(f"{label}: {CONFIG} of its VAE cannot be read ({error}); copy it anew") from None
+        raise DarkroomError(
+            f"{label}: {CONFIG} of its {NETWORKS[kind]} cannot be read ({error}); copy it anew"
+        ) from None
+
+
+def controlnet_file(ref: ModelRef, class_name: str, model: Path) -> PartFile:
+    """A ControlNet with its digest. `model`: folder of the model's small files.
+
+    Raises DarkroomError for a model that takes none, or one that was made for another.
+    """
+    path = str(ref.controlnet)
+    label = f"model.controlnet={path}"
+    if family_of(class_name).controlnets is None:
+        known = ", ".join(name for name, family in FAMILIES.items() if family.controlnets)
+        raise DarkroomError(f"{label}: {ref.repo_id} is a {class_name}, and takes none; use a model of one of {known}")
+    if ref.offload != NONE:
+        raise DarkroomError(f"{label}: model.offload={ref.offload} is of the model alone; leave one of them out")
+    folder = weights_file(path, label, CONTROLNET).parent
+    theirs, unet = _config(folder, label, CONTROLNET), _config(model / "unet", f"model.repo_id={ref.repo_id}")
+    if theirs.get("_class_name") != _CONTROLNET_CLASS:
+        raise DarkroomError(f"{label} is a {theirs.get('_class_name')}; give a {_CONTROLNET_CLASS}")
+    wanted = {key: unet.get(key) for key in _OF_UNET} | {"conditioning_channels": 3, _SCALE: vae_scale(model)}
+    found = {"conditioning_channels": 3} | theirs | {_SCALE: 2 ** (len(theirs.get(_STAGES, _USUAL_STAGES)) - 1)}
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise DarkroomError(
+                f"{label} is for another model: its {key} is {found.get(key)}, and that of {ref.repo_id} is {value}; "
+                "give one that was made for this model"
+            )
+    place = Path(path).expanduser()
+    return digested(CONTROLNET, place.resolve().name if place.exists() else path.rstrip("/").split("/")[-1], path)
 
 
 def inversion_files(refs: Sequence[InversionRef], model: Path, repo_id: str) -> tuple[PartFile, ...]:
@@ -112,6 +156,17 @@ def load_vae(file: PartFile, dtype: Any) -> Any:
     folder = weights_file(file.path, file.label, VAE).parent
     kind = getattr(diffusers, _config(folder, file.label)["_class_name"])
     return kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
+
+
+def load_controlnet(parts: Iterable[PartFile], dtype: Any) -> Any:
+    """The model's ControlNet in this dtype, on the CPU; None where it has none."""
+    import diffusers
+
+    file = next((file for file in parts if file.part.kind == CONTROLNET), None)
+    if file is None:
+        return None
+    folder = weights_file(file.path, file.label, CONTROLNET).parent
+    return diffusers.ControlNetModel.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
 
 
 def load_inversions(pipe: Any, files: Iterable[PartFile]) -> None:

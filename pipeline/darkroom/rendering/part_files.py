@@ -1,7 +1,7 @@
 """The files of what is added to a model: found, digested and checked by their headers, before torch is imported.
 
-A LoRA or a textual inversion is known by the digest of its one safetensors file, a VAE by its weights' and its
-configuration's, wherever they lie.
+A LoRA or a textual inversion is known by the digest of its one safetensors file, a VAE or a ControlNet by its weights'
+and its configuration's, wherever they lie.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePath
 
-from darkroom.domain.adapters import GGUF, JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
+from darkroom.domain.adapters import CONTROLNET, GGUF, JOIN, LORAS, NO_LORA, REFINER, VAE, LoraRef, Part
 from darkroom.domain.errors import DarkroomError, MissingPackage
 from darkroom.domain.settings import ModelRef
 from darkroom.rendering.model_files import (
@@ -25,10 +25,12 @@ from darkroom.rendering.model_files import (
 from darkroom.rendering.stored_tensors import SAFETENSORS, Shape, StoredTensor, component_tensors, header
 from darkroom.storage.store import check_slashes, is_remote
 
-CONFIG = "config.json"  # of a VAE
+CONFIG = "config.json"  # of a network
+NETWORKS = {VAE: "VAE", CONTROLNET: "ControlNet"}  # kinds of parts that are folders with it, and what people call them
 _REFINING = ("unet", "text_encoder", "text_encoder_2")  # what a refiner has weights of
 _GGUF = ".gguf"
 _USUAL_NAME = "pytorch_lora_weights.safetensors"  # that diffusers saves a LoRA as
+_NETWORK = "diffusion_pytorch_model.safetensors"  # ... and a network
 _NOT_IN_NAMES = frozenset(f'{JOIN},:<>"\n')  # what separates names in settings and in image files' texts
 _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_layer.down.weight")  # (rank, in)
 _PREFIXES = {"lora_unet": "unet", "lora_te": "text_encoder", "lora_te1": "text_encoder", "lora_te2": "text_encoder_2"}
@@ -106,7 +108,7 @@ def digests_of(kind: str, path: str, label: str) -> dict[str, str]:
         names = [INDEX, *_refiner_names(folder)]
     else:
         file = weights_file(path, label, kind)
-        names = [CONFIG, file.name] if kind == VAE else [file.name]
+        names = [CONFIG, file.name] if kind in NETWORKS else [file.name]
     return dict(zip(names, file_digests(folder / name for name in names), strict=True))
 
 
@@ -136,8 +138,8 @@ def weights_file(path: str, label: str, kind: str = LORAS) -> Path:
     if is_remote(path):
         return _from_store(path, label, kind)
     place = Path(path).expanduser()
-    if kind == VAE:
-        return _vae_weights(place, label)
+    if kind in NETWORKS:
+        return _network_weights(place, path, label, kind)
     if kind == GGUF:
         return _gguf(place, path, label)
     if place.is_dir():
@@ -160,7 +162,7 @@ def _check_no_pickle(path: PurePath, label: str) -> None:
 
 
 def files_at(place: str, kind: str = LORAS) -> list[str]:
-    """The files of a folder and of those in it, or for VAEs the folders with files; else the place itself."""
+    """The files of a folder and of those in it, or for networks the folders with files; else the place itself."""
     folder = Path(place).expanduser()
     if kind == GGUF and folder.is_dir():
         return sorted(str(file.resolve()) for file in folder.rglob(f"*{_GGUF}")) or [place]
@@ -168,7 +170,7 @@ def files_at(place: str, kind: str = LORAS) -> list[str]:
         return sorted(str(index.resolve().parent) for index in folder.glob(f"*/{INDEX}")) or [place]
     found = sorted([*folder.glob(f"*{SAFETENSORS}"), *folder.glob(f"*/*{SAFETENSORS}")]) if folder.is_dir() else []
     files = [file.resolve() for file in found]
-    return [str(file.parent if kind == VAE else file) for file in files] or [place]
+    return [str(file.parent if kind in NETWORKS else file) for file in files] or [place]
 
 
 def _gguf(place: Path, path: str, label: str) -> Path:
@@ -189,7 +191,7 @@ def _one_of(names: Iterable[str], label: str) -> str:
     """The one file of a folder that holds weights."""
     suffixes = {name: PurePath(name).suffix for name in sorted(names)}
     files = [name for name, suffix in suffixes.items() if suffix == SAFETENSORS]
-    usual = [name for name in files if name == _USUAL_NAME]
+    usual = [name for name in files if name in (_USUAL_NAME, _NETWORK)]
     if len(usual or files) == 1:
         return (usual or files)[0]
     if files:
@@ -200,10 +202,12 @@ def _one_of(names: Iterable[str], label: str) -> str:
     raise DarkroomError(f"{label}: no {SAFETENSORS} file in that folder; give the folder or the file that has one")
 
 
-def _vae_weights(place: Path, label: str) -> Path:
-    """Of a VAE's folder, or of the VAE in a model's folder."""
-    folder = place / VAE if (place / INDEX).is_file() else place
-    _check_vae((CONFIG,) if (folder / CONFIG).is_file() else (), label)
+def _network_weights(place: Path, path: str, label: str, kind: str) -> Path:
+    """Of a network's folder, or of that in a model's folder; a ControlNet may be one of the hub."""
+    if kind == CONTROLNET and not place.exists() and path.count("/") == 1 and not path.startswith((".", "/", "~")):
+        return _in_folder(_snapshot(path, label, [CONFIG, _NETWORK]), label)
+    folder = place / kind if (place / INDEX).is_file() else place
+    _check_network((CONFIG,) if (folder / CONFIG).is_file() else (), label, kind)
     return _in_folder(folder, label)
 
 
@@ -223,9 +227,12 @@ def _model_folder(path: str, label: str) -> Path:
     return _snapshot(path, label, [INDEX, "*/*.json", "*/*.txt", *(f"{each}/*{SAFETENSORS}" for each in _REFINING)])
 
 
-def _check_vae(names: Sequence[str], label: str) -> None:
+def _check_network(names: Sequence[str], label: str, kind: str) -> None:
     if CONFIG not in names:
-        raise DarkroomError(f"{label}: no {CONFIG} there; give the folder of a VAE, or of a model that has one")
+        hub = ", or a hub id" if kind == CONTROLNET else ""
+        raise DarkroomError(
+            f"{label}: no {CONFIG} there; give the folder of a {NETWORKS[kind]}, or of a model that has one{hub}"
+        )
 
 
 def _from_store(uri: str, label: str, kind: str) -> Path:
@@ -235,15 +242,15 @@ def _from_store(uri: str, label: str, kind: str) -> Path:
     found = remote_files(uri, _setting(label))
     if kind == GGUF and not (found.is_file and uri.endswith(_GGUF)):
         raise DarkroomError(f"{label}: no {_GGUF} file; give the address of one")
-    if found.is_file and kind != VAE:
+    if found.is_file and kind not in NETWORKS:
         _check_no_pickle(PurePath(found.names[0]), label)
         return found.copied(found.names) / found.names[0]
-    if kind == VAE:
+    if kind in NETWORKS:
         folder = uri.rstrip("/")
-        found = remote_files(f"{folder}/{VAE}", _setting(label)) if INDEX in found.names else found
-        _check_vae(found.names, label)
+        found = remote_files(f"{folder}/{kind}", _setting(label)) if INDEX in found.names else found
+        _check_network(found.names, label, kind)
     name = _one_of(found.names, label)
-    return found.copied([name, CONFIG] if kind == VAE else [name]) / name
+    return found.copied([name, CONFIG] if kind in NETWORKS else [name]) / name
 
 
 def _setting(label: str) -> str:

@@ -1,5 +1,5 @@
-"""Calls that make images from pictures, image to image and inpainting, by pipelines that share the networks of the one
-that was loaded.
+"""Calls that make images from pictures, image to image, inpainting and by a ControlNet, by pipelines that share the
+networks of the one that was loaded.
 
 Which class serves which is a fact of `families.py`. Pixels that a mask keeps are copied from the picture at the end,
 since no autoencoder gives back what it was given.
@@ -15,7 +15,7 @@ import torch
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import ImageRequest
-from darkroom.domain.settings import PICTURES
+from darkroom.domain.settings import CONTROL, IMAGE, PICTURES
 from darkroom.rendering.family import Family
 
 _OF_SIZE = ("height", "width")  # which a call that takes none finds in its pictures
@@ -24,26 +24,28 @@ _OF_SIZE = ("height", "width")  # which a call that takes none finds in its pict
 class PicturePipelines:
     """One for each task, made when it is first needed."""
 
-    def __init__(self, pipe: Any, family: Family) -> None:
+    def __init__(self, pipe: Any, family: Family, controlnet: Any = None) -> None:
         self._pipe, self._family = pipe, family
+        self._others = {} if controlnet is None else {"controlnet": controlnet}
         self._made: dict[str, Any] = {}
 
     def of(self, request: ImageRequest) -> Any:
         """The pipeline that renders it, with the scheduler and the text encoding of the one that was loaded."""
-        name = self._family.task_class(request.picture("mask_image") is not None)
+        name = self._family.task_class([each.name for each in request.pictures])
         assert name  # what has none is refused before a model is loaded
         if name not in self._made:
-            self._made[name] = _sharing(self._pipe, getattr(diffusers, name))
+            self._made[name] = _sharing(self._pipe, getattr(diffusers, name), self._others)
         found = self._made[name]
         if hasattr(found, "scheduler"):
             found.scheduler = self._pipe.scheduler
         return found
 
 
-def _sharing(pipe: Any, kind: Any) -> Any:
-    """A pipeline of another class of the same parts. `from_pipe` would cast all of them to one dtype."""
+def _sharing(pipe: Any, kind: Any, others: Mapping[str, Any]) -> Any:
+    """A pipeline of another class of the same parts, and of those of `others` that it takes. `from_pipe` would cast all
+    of them to one dtype."""
     expected, options = kind._get_signature_keys(kind)
-    parts = {name: part for name, part in pipe.components.items() if name in expected}
+    parts = {name: part for name, part in {**pipe.components, **others}.items() if name in expected}
     given = {name: value for name, value in pipe.config.items() if name in options and name not in parts}
     made = kind(**parts, **given)
     made.set_progress_bar_config(disable=True)
@@ -63,7 +65,10 @@ def with_pictures(pipe: Any, arguments: Mapping[str, Any], requests: Sequence[Im
     for name in arguments:
         if name not in taken and name not in _OF_SIZE:
             raise DarkroomError(f"{type(pipe).__name__} takes no {name}; leave it out")
-    return {name: value for name, value in arguments.items() if name in taken} | dict(_pictures(requests))
+    given = dict(_pictures(requests))
+    if CONTROL in given and CONTROL not in taken:  # it is called so where there is no other
+        given[IMAGE] = given.pop(CONTROL)
+    return {name: value for name, value in arguments.items() if name in taken} | given
 
 
 def _pictures(requests: Sequence[ImageRequest]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -28,7 +28,7 @@ from darkroom.rendering.memory_options import quantization_config
 from darkroom.rendering.model_facts import MOVED, pipeline_modules
 from darkroom.rendering.model_files import INDEX, components_of, shaping_files, snapshot_digests
 from darkroom.rendering.model_places import SETTING, index_here, place_of
-from darkroom.rendering.other_parts import denoiser_of, gguf_of, load_gguf, load_inversions, load_vae
+from darkroom.rendering.other_parts import denoiser_of, gguf_of, load_controlnet, load_gguf, load_inversions, load_vae
 from darkroom.rendering.part_files import folder_of
 from darkroom.rendering.patches import PATCHES, AppliedPatches, Patch, apply_patches
 from darkroom.rendering.refiner import load_refiner
@@ -49,6 +49,7 @@ class LoadedPipeline:
     pipe: Any  # a diffusers pipeline
     patches: AppliedPatches
     refiner: Any = None  # another, which finishes what the first begins
+    controlnet: Any = None  # a network beside its own, by which pictures shape images
 
 
 @loads_models
@@ -82,10 +83,13 @@ def _load(spec: RendererSpec, folder: Path, patches: Sequence[Patch]) -> LoadedP
     _avoid_float32_decoding(pipe)
     _name_text_model(pipe)
     refiner = load_refiner(spec, pipe, folder, _dtype(spec.model), patches)
+    controlnet = load_controlnet(spec.model.parts, _dtype(spec.model))
+    if controlnet is not None:
+        controlnet.to(spec.device)
     applied = apply_patches(pipe, spec, patches)
-    loaded = [*pipe.components.values(), *(refiner.components.values() if refiner else ())]
+    loaded = [*pipe.components.values(), *(refiner.components.values() if refiner else ()), controlnet]
     detach_from_files(part for part in loaded if isinstance(part, torch.nn.Module))
-    return LoadedPipeline(pipe, applied, refiner)
+    return LoadedPipeline(pipe, applied, refiner, controlnet)
 
 
 def _dtype(model: InspectedModel) -> torch.dtype:

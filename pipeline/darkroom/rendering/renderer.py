@@ -15,7 +15,7 @@ from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.progress import OFF, Profile
 from darkroom.domain.records import ImageRequest
-from darkroom.domain.settings import NONE, ModelRef, Value
+from darkroom.domain.settings import CONTROL, IMAGE, MASK, NONE, ModelRef, Value
 from darkroom.domain.trajectories import TrajectoryStep
 from darkroom.rendering.backends import TORCH
 from darkroom.rendering.family import Family
@@ -155,9 +155,11 @@ class PaintRenderer:
 
 
 def paint_over(request: ImageRequest) -> np.ndarray:
-    """(height, width, 3) uint8: the request's picture under what is painted, alone where a mask keeps it."""
-    image, mask = request.picture("image"), request.picture("mask_image")
-    made: np.ndarray = image // 2 + paint(request) // 2
+    """(height, width, 3) uint8: the request's pictures under what is painted, alone where a mask keeps them."""
+    image, mask = request.picture(IMAGE), request.picture(MASK)
+    made = paint(request)
+    for under in (request.picture(CONTROL), image):
+        made = made if under is None else under // 2 + made // 2
     return made if mask is None else np.where(mask[..., None] > 0, made, image)
 
 

@@ -16,7 +16,7 @@ from darkroom.domain.adapters import LORAS, Active
 from darkroom.domain.certificates import Check
 from darkroom.domain.errors import DarkroomError, first_line
 from darkroom.domain.records import ImageRequest, Picture
-from darkroom.domain.settings import NEUTRAL_LOSSY, Sampling
+from darkroom.domain.settings import CONTROL, IMAGE, MASK, NEUTRAL_LOSSY, Sampling
 from darkroom.rendering.family import Guidance
 from darkroom.rendering.inspected_model import InspectedModel
 from darkroom.rendering.renderer import FatalDeviceError, Renderer
@@ -52,15 +52,13 @@ def sampling_of_test(sampling: Sampling) -> Sampling:
 
 
 def pictures_of_test(sampling: Sampling, number: int) -> tuple[Picture, ...]:
-    """Noise, of which a mask keeps half, where images are made from pictures; whatever these are called."""
-    if not sampling.image:
-        return ()
+    """Noise, of which a mask keeps half, for each picture that images are made from; whatever these are called."""
     size = sampling.height, sampling.width
     image = np.random.default_rng(_FIRST_SEED + number).integers(0, 256, (*size, 3), dtype=np.uint8)
     mask = np.zeros(size, np.uint8)
     mask[:, : size[1] // 2] = 255
-    found = (Picture("image", "", image), Picture("mask_image", "", mask))
-    return found if sampling.mask_image else found[:1]
+    made = {IMAGE: image, MASK: mask, CONTROL: image[::-1]}
+    return tuple(Picture(name, "", made[name]) for name in sampling.pictures)
 
 
 def self_test(
@@ -103,7 +101,7 @@ class _Trial:
             "lora_mixing", self._lora_mixing if self._size > 1 and self._renderer.info.mixes_loras else None
         )
         yield self._check("compiled", self._compiled if self._renderer.info.compiled else None)
-        by_diffusers = None if self._sampling.image else getattr(self._renderer, "by_diffusers", None)
+        by_diffusers = None if self._sampling.pictures else getattr(self._renderer, "by_diffusers", None)
         yield self._check(
             "diffusers", by_diffusers and (lambda: _between(self._eager()[0], by_diffusers(self._rows[0])))
         )
@@ -116,6 +114,7 @@ class _Trial:
             "num_inference_steps",
             "scheduler",
             "refiner_start",
+            CONTROL,
         ):
             changed = [found for row in self._rows if (found := self._changed(name, row))]
             yield self._check(name, partial(self._against_first, changed) if changed else None)
@@ -226,6 +225,10 @@ class _Trial:
         }
         if name == "prompt":
             return replace(row, prompt=_OTHERS[1])
+        if name == CONTROL:
+            others = {each.name: each for each in pictures_of_test(sampling, -1)}
+            changed_ones = tuple(others[name] if each.name == name else each for each in row.pictures)
+            return replace(row, pictures=changed_ones) if sampling.control_image else None
         if name == "seed":
             return replace(row, seed=row.seed + len(_PROMPTS))
         if (name == "guidance_scale" and family.guidance is Guidance.NONE) or not values[name]:

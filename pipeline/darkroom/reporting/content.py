@@ -173,13 +173,13 @@ class PromptFindings:
 
 @dataclass(frozen=True)
 class Edit:
-    """An image beside the picture that it was made from, and the mask, where it has one."""
+    """An image beside the picture that it was made from, the mask and the control picture, where it has these."""
 
     image_id: str  # letters, digits, - and _: names the picture's file
     cell_id: str
     prompt: str
     names: tuple[str, ...]  # what stands there, from left to right
-    difference: float  # mean of all pixels' values from the picture's, of 255
+    difference: float | None  # mean of all pixels' values from the picture's, of 255; None: it was made from noise
     difference_kept: float | None  # the same where a mask keeps the picture; None: there is none
     share_painted: float | None  # of all difference, in percent, where the mask paints
     picture: bytes  # WebP

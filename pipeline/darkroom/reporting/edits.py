@@ -12,6 +12,7 @@ from PIL import Image
 
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import Record, recorded_pictures
+from darkroom.domain.settings import CONTROL, IMAGE, MASK
 from darkroom.reporting.content import Edit
 from darkroom.reporting.pictures import cut
 from darkroom.runs.images import StoredFile, stored_files
@@ -23,6 +24,7 @@ from darkroom.storage.store import Store, StoreError, prefetched
 _MOST = 48  # on the page
 _SIDE = 256  # pixels of one picture, at most
 _QUALITY = 82  # of WebP
+_SAID = {IMAGE: "picture", MASK: "mask", CONTROL: "control"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Edits:
 
 def edits(store: Store, info: RunInfo, records: Sequence[Record]) -> Edits:
     """Of those of these images that are made from pictures, the first ones."""
-    own = [record for record in records if record.image_sha256]
+    own = [record for record in records if recorded_pictures(record)]
     chosen = own[:_MOST]
     place = replace(info.pictures, kept=store.spec)
     made = prefetched(stored_files(store, chosen), lambda file: _edit(file, place)) if chosen else ()
@@ -53,21 +55,27 @@ def _edit(file: StoredFile, place: NamedPlace) -> Edit | str:
     try:
         picture, pixels = fitted(_read(record, place), record.sampling), file.pixels()
     except (Unreadable, StoreError, DarkroomError) as error:
-        return f"Made from pictures: {record.sampling.image} is not shown: {error}"
-    mask = [] if picture.mask is None else [np.repeat(picture.mask[..., None], 3, axis=2)]
-    names = ("picture", *(["mask"] if mask else []), "image")
+        named = getattr(record.sampling, record.sampling.pictures[0])
+        return f"Made from pictures: {named} is not shown: {error}"
     return Edit(
         record.image_id,
         record.cell_id,
         cut(record.prompt),
-        names,
+        (*(_SAID[name] for name in picture.pixels), "image"),
         *differences(picture, pixels),
-        _webp([picture.image, *mask, pixels]),
+        _webp([*(_rgb(each) for each in picture.pixels.values()), pixels]),
     )
 
 
-def differences(picture: Decoded, pixels: np.ndarray) -> tuple[float, float | None, float | None]:
-    """(mean difference, that where a mask keeps the picture, percent of all difference where it paints)."""
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def differences(picture: Decoded, pixels: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    """(mean difference, that where a mask keeps the picture, percent of all difference where it paints); None of an
+    image from noise."""
+    if picture.image is None:
+        return None, None, None
     apart = np.abs(pixels.astype(np.int16) - picture.image).mean(axis=2)
     if picture.mask is None:
         return float(apart.mean()), None, None

@@ -19,7 +19,7 @@ from darkroom.domain.adapters import LORAS, parts_used
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.prompt_syntax import as_a1111, without_tags
 from darkroom.domain.records import ImageRequest, Sample, picture_digests
-from darkroom.domain.settings import SETTINGS, UNTAKEN
+from darkroom.domain.settings import IMAGE, SETTINGS, UNTAKEN
 from darkroom.runs.encoding import (
     CONTENT_TYPES,
     EXTENSIONS,
@@ -185,7 +185,7 @@ def parameters_line(request: ImageRequest, model: ModelIdentity, scheduler: str 
 def xmp_packet(request: ImageRequest, model: ModelIdentity) -> str:
     """Says in XMP that the image was made by a model, by which, of which prompt: IPTC Photo Metadata 2025.1."""
     about = {
-        "DigitalSourceType": EDITED_BY_MODEL if request.pictures else MADE_BY_MODEL,
+        "DigitalSourceType": EDITED_BY_MODEL if request.picture(IMAGE) is not None else MADE_BY_MODEL,
         "AISystemUsed": model.repo_id,
         **({"AIPromptInformation": request.prompt} if len(request.prompt) <= _LONGEST_PROMPT else {}),
     }

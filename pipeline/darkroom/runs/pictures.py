@@ -5,7 +5,7 @@ white. Colour profiles are not applied, as diffusers applies none. What is anima
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from darkroom.domain.errors import first_line
-from darkroom.domain.settings import PICTURES, RESIZE_NONE, RESIZE_SCALE, SETTINGS, Sampling
+from darkroom.domain.settings import CONTROL, IMAGE, MASK, RESIZE_NONE, RESIZE_SCALE, SETTINGS, Sampling
 from darkroom.runs.encoding import MAX_PIXELS, pixels_digest
 from darkroom.storage.named_files import NamedPlace, Unreadable
 
-IMAGE, MASK = PICTURES
 MOST_BYTES = 2**28  # of a file
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _WHITE = 255
 _PAINTED = 128  # of a mask's gray, from which on a pixel is painted, as diffusers rounds it
+_FIELDS = {IMAGE: "image", MASK: "mask", CONTROL: "control"}  # of `Decoded`
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 Size = tuple[int, int]  # height, width
@@ -30,20 +30,22 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture and its mask, of one size."""
+    """The pictures of an image, of one size; it has the first or the last of them."""
 
-    image: np.ndarray  # (height, width, 3) uint8 RGB
+    image: np.ndarray | None = None  # (height, width, 3) uint8 RGB
     mask: np.ndarray | None = None  # (height, width) uint8, 255 where it is painted and 0 where it is kept
+    control: np.ndarray | None = None  # (height, width, 3) uint8 RGB
 
     @property
     def size(self) -> Size:
-        height, width = self.image.shape[:2]
+        height, width = next(iter(self.pixels.values())).shape[:2]
         return height, width
 
     @cached_property
     def pixels(self) -> dict[str, np.ndarray]:
         """By the names of the settings."""
-        return {IMAGE: self.image} | ({} if self.mask is None else {MASK: self.mask})
+        found = {name: getattr(self, each) for name, each in _FIELDS.items()}
+        return {name: pixels for name, pixels in found.items() if pixels is not None}
 
     @property
     def digests(self) -> dict[str, str]:
@@ -51,13 +53,13 @@ class Decoded:
 
 
 def read(place: NamedPlace, sampling: Sampling) -> Decoded:
-    """The picture, and the mask, that an image's settings name. Raises Unreadable; StoreError where a store fails."""
-    with _named(sampling, IMAGE):
-        image = decoded(place.read(sampling.image, MOST_BYTES))
-    if not sampling.mask_image:
-        return Decoded(image)
-    with _named(sampling, MASK):
-        return joined(image, decoded_mask(place.read(sampling.mask_image, MOST_BYTES)))
+    """The pictures that an image's settings name. Raises Unreadable; StoreError where a store fails."""
+    found = Decoded()
+    for name in sampling.pictures:
+        with _named(sampling, name):
+            data = place.read(getattr(sampling, name), MOST_BYTES)
+            found = joined(found, name, decoded_mask(data) if name == MASK else decoded(data))
+    return found
 
 
 @contextmanager
@@ -83,16 +85,15 @@ def decoded_mask(data: bytes) -> np.ndarray:
     return np.where(gray >= _PAINTED, np.uint8(_WHITE), np.uint8(0))
 
 
-def joined(image: np.ndarray, mask: np.ndarray) -> Decoded:
-    """Both, checked against each other. Raises Unreadable."""
-    found = Decoded(image, mask)
-    if mask.shape != found.size:
+def joined(found: Decoded, name: str, pixels: np.ndarray) -> Decoded:
+    """With another picture, by its setting's name, checked against the first. Raises Unreadable."""
+    if found.pixels and pixels.shape[:2] != found.size:
         raise Unreadable(
-            f"it has {_said(mask.shape[:2])} pixels and its image {_said(found.size)}; give one of that size"
+            f"it has {_said(pixels.shape[:2])} pixels and its image {_said(found.size)}; give one of that size"
         )
-    if not mask.any():
+    if name == MASK and not pixels.any():
         raise Unreadable("it is black: nothing of the image is painted; leave the row out")
-    return found
+    return replace(found, **{_FIELDS[name]: pixels})
 
 
 def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
@@ -106,7 +107,7 @@ def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
     allowed = SETTINGS["height"].allowed
     if allowed and height in allowed and width in allowed:
         return replace(sampling, height=height, width=width)
-    with _named(sampling, IMAGE):
+    with _named(sampling, next(iter(found.pixels))):
         raise Unreadable(
             f"it has {_said(found.size)} pixels, and images from {allowed}; give image_resize=scale or crop"
         )
@@ -115,7 +116,7 @@ def sized(found: Decoded, sampling: Sampling, unit: int) -> Sampling:
 def fitted(found: Decoded, sampling: Sampling) -> Decoded:
     """In that size, by `image_resize`. Raises Unreadable where it has another shape."""
     size = sampling.height, sampling.width
-    with _named(sampling, IMAGE):
+    with _named(sampling, next(iter(found.pixels))):
         if sampling.image_resize == RESIZE_NONE:
             return _cut(found, size)
         if sampling.image_resize == RESIZE_SCALE and not _have_one_shape(found.size, size):
@@ -131,16 +132,22 @@ def _cut(found: Decoded, size: Size) -> Decoded:
     if top < 0 or left < 0:
         raise Unreadable(f"it has {_said(found.size)} pixels, and the image {_said(size)}")
     part = np.s_[top : top + size[0], left : left + size[1]]
-    return Decoded(found.image[part], None if found.mask is None else found.mask[part])
+    return _each(found, lambda _, pixels: pixels[part])
 
 
 def _scaled(found: Decoded, size: Size) -> Decoded:
     if size == found.size:
         return found
-    to = size[1], size[0]
-    image = ImageOps.fit(Image.fromarray(found.image), to, Image.Resampling.LANCZOS)
-    mask = None if found.mask is None else ImageOps.fit(Image.fromarray(found.mask), to, Image.Resampling.NEAREST)
-    return Decoded(np.asarray(image), None if mask is None else np.asarray(mask))
+
+    def scaled(name: str, pixels: np.ndarray) -> np.ndarray:
+        by = Image.Resampling.NEAREST if name == MASK else Image.Resampling.LANCZOS
+        return np.asarray(ImageOps.fit(Image.fromarray(pixels), (size[1], size[0]), by))
+
+    return _each(found, scaled)
+
+
+def _each(found: Decoded, change: Callable[[str, np.ndarray], np.ndarray]) -> Decoded:
+    return Decoded(**{_FIELDS[name]: change(name, pixels) for name, pixels in found.pixels.items()})
 
 
 def _have_one_shape(one: Size, other: Size) -> bool:
