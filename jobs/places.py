@@ -8,12 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 from darkroom.clusters.reach import Names, Text
 from darkroom.conf.groups import PROMPT_TEXTS
 from darkroom.conf.keys import IS_PLACE, IS_SEVERAL
-from darkroom.domain.settings import SETTINGS
+from darkroom.domain.settings import PICTURES, ModelRef, settings_of
 from darkroom.jobs.nodes import Place, about
 from darkroom.jobs.sources import dotted, leaves
 
 # Keys of models and what belongs to them: settings, entries of LoRAs and extractors, and where a run's model lies now.
-_OF_MODELS = {each.name for each in SETTINGS.values() if each.is_place} | {"path", "source", "adapters"}
+_OF_MODELS = {each.name for each in settings_of(ModelRef) if each.is_place} | {"path", "source", "adapters"}
 _FOR_MODELS = PROMPT_TEXTS | {"slots"}  # keys of texts that no one takes for an address
 _WORDS = {("reference", "demo")}  # of keys that else name a place
 _EMBEDDED = "darkroom/"  # how models and LoRAs begin that come with Darkroom
@@ -40,4 +40,6 @@ def _names(keys: tuple[str, ...], text: str, said: Mapping[str, Any]) -> Names:
         return Names.ANYTHING if (keys[0], text) in _WORDS else Names.PLACE
     if name in _OF_MODELS:
         return Names.ANYTHING if text.startswith(_EMBEDDED) else Names.MODEL
+    if name in PICTURES:
+        return Names.PICTURE
     return Names.PLACE if said.get(IS_PLACE) and not above else Names.ANYTHING

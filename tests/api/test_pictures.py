@@ -163,6 +163,10 @@ def test_pictures_in_a_tar(folder: Path, tmp_path: Path) -> None:
         "image=broken.tar#a.png: broken.tar is not readable as a tar (invalid header)",
         f"image=no.tar#a.png: no such file in {tmp_path}",
     ]
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as tar:
+        tar.add(folder / "pictures" / "2 é.png", "a/0.png")
+        tar.add(folder / "mask.png", "mask.png")
+    assert verify(run, print).num_equal == 0
 
 
 def test_an_axis_of_pictures_and_of_strengths(folder: Path, tmp_path: Path) -> None:

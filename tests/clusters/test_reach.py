@@ -71,3 +71,11 @@ def test_what_can_be_no_hub_id_is_a_path(value: str) -> None:
 def test_a_shared_folder_is_absolute(shared: str) -> None:
     with pytest.raises(DarkroomError, match=r"shared=.*: give the absolute path"):
         check("s3://bucket", shared=(shared,))
+
+
+def test_a_picture_lies_below_its_folder_or_where_machines_share_it() -> None:
+    check("a.png", Names.PICTURE)
+    check("/mnt/data/a.png", Names.PICTURE, shared=("/mnt/data",))
+    for value in ("/data/a.png", "~/a.png", "file:///data/a.png"):
+        with pytest.raises(DarkroomError, match="does not see this machine's folders"):
+            check(value, Names.PICTURE, shared=("/mnt/data",))

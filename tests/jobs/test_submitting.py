@@ -100,6 +100,9 @@ def test_places_are_found_wherever_they_are_named() -> None:
             "model.loras=[darkroom/sketch, {path: ./ink, name: photos}]",
             "grid.axes.single_file=[null, mine.safetensors]",
             "grid.cells=[{repo_id: sd15}]",
+            "grid.axes.image=[/a.png]",
+            "sampling.mask_image=m.png",
+            "sampling.images_uri=pictures",
             "evaluation.reference=demo",
             "halving.figure=x",
             "evaluation.extractors=[demo_clip, {name: inception_v3, source: i.safetensors}]",
@@ -113,7 +116,14 @@ def test_places_are_found_wherever_they_are_named() -> None:
         "grid.cells[0].repo_id",
         "evaluation.extractors[1].source",
     }
-    assert {key for key, names in found.items() if names is Names.PLACE} == {"model.options.base_url"}
+    assert {key for key, names in found.items() if names is Names.PICTURE} >= {
+        "grid.axes.image[0]",
+        "sampling.mask_image",
+    }
+    assert {key for key, names in found.items() if names is Names.PLACE} == {
+        "model.options.base_url",
+        "sampling.images_uri",
+    }
     assert not {key for key in found if key.startswith(("prompts.pattern", "prompts.slots"))}
     for given, places in (("photos", ["reference"]), ("{a: demo, path: photos}", ["reference.path"])):
         config = composed("evaluate", ["run=x", f"reference={given}"])

@@ -36,12 +36,13 @@ def test_cocos_captions_are_one_an_image(tmp_path: Path) -> None:
     ("preset", "columns"),
     [
         ("coco", {"caption": ["a cat"], "height": [427], "width": [640]}),
+        ("coco", {"caption": ["a cat"], "image": [b"a photograph"], "height": [427], "width": [640]}),
         ("laion", {"URL": ["u"], "TEXT": ["a cat"], "HEIGHT": [427], "WIDTH": [640]}),
         ("laion", {"url": ["u"], "caption": ["a cat"], "height": [427], "width": [640]}),
-        ("img2dataset", {"key": ["0"], "caption": ["a cat"], "status": ["success"], "height": [427], "width": [640]}),
+        ("img2dataset", {"key": ["0"], "caption": ["a cat"], "image": ["0.jpg"], "height": [427], "width": [640]}),
     ],
 )
-def test_sizes_of_photographs_are_carried_and_not_read(
+def test_photographs_and_their_sizes_are_carried_and_not_read(
     tmp_path: Path, preset: str, columns: dict[str, list[object]]
 ) -> None:
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")

@@ -55,6 +55,13 @@ def test_what_is_transparent_is_laid_on_white() -> None:
     assert decoded(file(palette, transparency=0)).tolist() == [[[255, 255, 255]]]
 
 
+def test_what_no_gray_is_made_of_is_refused() -> None:
+    lab = file(Image.merge("LAB", [Image.new("L", (2, 2), 200)] * 3), "TIFF")
+    assert decoded(lab).shape == (2, 2, 3)
+    with pytest.raises(Unreadable, match="conversion from LAB"):
+        decoded_mask(lab)
+
+
 def test_a_mask_is_black_and_white() -> None:
     assert decoded_mask(file(np.array([[0, 127, 128, 255]], np.uint8))).tolist() == [[0, 0, 255, 255]]
     with pytest.raises(Unreadable, match="transparent pixels"):

@@ -22,6 +22,7 @@ class Names(Enum):
 
     PLACE = "an address or a path"
     MODEL = "an address, a path or a hub id"
+    PICTURE = "an address, or a path from sampling.images_uri"
     ANYTHING = "no path"
 
 
@@ -83,6 +84,8 @@ def _path(text: Text) -> str:
     if "://" in value:
         return ""
     value = os.path.expanduser(value)  # noqa: PTH111, as the job reads it
+    if text.names is Names.PICTURE:
+        return value if PurePosixPath(value).is_absolute() else ""
     return value if text.names is Names.PLACE or _is_path(value) else ""
 
 

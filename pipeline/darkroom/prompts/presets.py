@@ -17,6 +17,7 @@ from darkroom.prompts.sources import Source, TableSource
 from darkroom.storage.input_files import InputFile
 
 Reader = Callable[[InputFile, ColumnMapping], Source]
+_OF_PHOTOS = ("image", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,15 @@ class Preset:
     address: str  # where its makers give it
     uri: str | None = None  # the file or folder as it is called there; None: a table of one's own
     prompt: Sequence[str] = ()  # what the column of prompts may be called
-    has_photo_sizes: bool = False  # whether height and width are those of photographs
+    has_photos: bool = False  # whether image, height and width are of photographs that the prompts describe
     glob: str = ""  # the files of a folder that are read
     stem: str = ""  # the column that the name of each file of lines becomes
     readers: Mapping[str, Reader] = field(default_factory=dict)  # by ending, where they are not the usual ones
     sha256: frozenset[str] = frozenset()  # of files as they are known
 
     def columns(self, prompt: str | None) -> dict[str, str | None]:
-        sizes: dict[str, str | None] = {"height": None, "width": None} if self.has_photo_sizes else {}
-        return sizes | ({} if prompt is None else {"prompt": prompt})
+        photos: dict[str, str | None] = dict.fromkeys(_OF_PHOTOS) if self.has_photos else {}
+        return photos | ({} if prompt is None else {"prompt": prompt})
 
 
 def preset_of(name: str) -> Preset:
@@ -92,20 +93,20 @@ PRESETS: dict[str, Preset] = {
         "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
         "captions_val2017.json",
         ("caption", "captions", "text"),
-        has_photo_sizes=True,
+        has_photos=True,
         readers={".json": _captions},
     ),
     "laion": Preset(
         "Tables of LAION: the column caption, TEXT or text",
         "https://huggingface.co/laion",
         prompt=("caption", "TEXT", "text", "top_caption"),
-        has_photo_sizes=True,
+        has_photos=True,
     ),
     "img2dataset": Preset(
         "Tables that img2dataset writes beside its images: the column caption",
         "https://github.com/rom1504/img2dataset",
         prompt=("caption",),
-        has_photo_sizes=True,
+        has_photos=True,
     ),
     "geneval": Preset(
         "GenEval: 553 prompts; tag is the category, include and exclude are for its scorer",

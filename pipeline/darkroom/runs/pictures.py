@@ -72,15 +72,16 @@ def _named(sampling: Sampling, name: str) -> Iterator[None]:
 
 def decoded(data: bytes) -> np.ndarray:
     """(height, width, 3) uint8 RGB of an image file. Raises Unreadable, without reading pixels of what is too large."""
-    return np.asarray(_on_white(_opened(data)).convert("RGB"))
+    with _opened(data) as image:
+        return np.asarray(_on_white(image).convert("RGB"))
 
 
 def decoded_mask(data: bytes) -> np.ndarray:
     """(height, width) uint8, 255 where a mask is at least half white, and 0 elsewhere. Raises Unreadable."""
-    image = _opened(data)
-    if _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < _WHITE:
-        raise Unreadable("it has transparent pixels, which say neither white nor black; save it without alpha")
-    gray = np.asarray(image.convert("L"))
+    with _opened(data) as image:
+        if _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < _WHITE:
+            raise Unreadable("it has transparent pixels, which say neither white nor black; save it without alpha")
+        gray = np.asarray(image.convert("L"))
     return np.where(gray >= _PAINTED, np.uint8(_WHITE), np.uint8(0))
 
 
@@ -158,8 +159,9 @@ def _said(size: Size) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _opened(data: bytes) -> Image.Image:
-    """Turned as its Exif says, of 8 bits."""
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Turned as its Exif says, of 8 bits. Raises Unreadable, also for what fails while it is used."""
     Image.init()  # not all formats are known before
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -170,7 +172,7 @@ def _opened(data: bytes) -> Image.Image:
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # whose further frames are views of it
                 raise Unreadable("it is animated, or has several pages; save one of them")
             image.load()
-            return ImageOps.exif_transpose(_of_8_bits(image))
+            yield ImageOps.exif_transpose(_of_8_bits(image))
     except Unreadable:
         raise
     except UnidentifiedImageError as error:  # whose words name an object in memory

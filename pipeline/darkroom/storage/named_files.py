@@ -9,6 +9,8 @@ import posixpath
 import stat
 import tarfile
 import threading
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -27,7 +29,7 @@ from darkroom.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from darkroom.storage.input_objects import InputObjects
+    from darkroom.storage.input_objects import InputObject, InputObjects
 
 
 _HELD = "sha256:"  # before the digest of a file that a row holds itself
@@ -101,8 +103,11 @@ class NamedPlace:
         before, is_member, member = name.partition(_MEMBER)
         if not is_member:
             return self._whole(self.address(name), most_bytes)
+        tar = f"{before}{_MEMBER[:-1]}"
+        address = self.address(tar)
+        version = self._version(address)
         with _ONE_TAR:  # whose members are wanted one after the other
-            data, members = _opened_tar(self, f"{before}{_MEMBER[:-1]}")
+            data, members = _opened_tar(self, tar, address, version)
         if member not in members:
             raise Unreadable("the tar has no such file")
         start, stop = members[member]
@@ -112,6 +117,20 @@ class NamedPlace:
     def _whole(self, address: str, most_bytes: int) -> bytes:
         if not is_remote(address):
             return _of_disk(address, most_bytes)
+        with self._object(address) as (objects, found):
+            _check_size(found.size_bytes, most_bytes)
+            return objects.read(found, 0, found.size_bytes) if found.size_bytes else b""
+
+    def _version(self, address: str) -> Hashable:
+        """Another one once the file is another."""
+        if is_remote(address):
+            with self._object(address) as (_, found):
+                return found.version
+        about = _about(address)
+        return about.st_ino, about.st_size, about.st_mtime_ns
+
+    @contextmanager
+    def _object(self, address: str) -> Iterator[tuple["InputObjects", "InputObject"]]:
         scheme, bucket, key = split_address(address)
         if not bucket or any(part in ("", ".", "..") for part in key.split("/")):
             raise Unreadable(f"{address} is no address of an object; give one without empty, '.' or '..' parts")
@@ -120,8 +139,7 @@ class NamedPlace:
             found = objects.find(key)
             if found is None:
                 raise Unreadable(f"no such object at {address}")
-            _check_size(found.size_bytes, most_bytes)
-            return objects.read(found, 0, found.size_bytes) if found.size_bytes else b""
+            yield objects, found
         except DarkroomError as error:  # of a bucket that is not there, or an object that changes as it is read
             raise Unreadable(str(error).replace("output.uri: ", "")) from error
 
@@ -137,12 +155,24 @@ class NamedPlace:
 
 
 def _of_disk(path: str, most_bytes: int) -> bytes:
-    try:
-        about = Path(path).stat()
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
-            raise Unreadable("it is no file")
-        _check_size(about.st_size, most_bytes)
+    with _readable(path):
+        _check_size(_about(path).st_size, most_bytes)
         return Path(path).read_bytes()
+
+
+def _about(path: str) -> os.stat_result:
+    """Of a file: a pipe would be waited for."""
+    with _readable(path):
+        about = Path(path).stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise Unreadable("it is no file")
+    return about
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise Unreadable(f"no such file in {os.path.dirname(path)}") from None  # noqa: PTH120
     except (OSError, ValueError) as error:
@@ -150,9 +180,11 @@ def _of_disk(path: str, most_bytes: int) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _opened_tar(place: NamedPlace, name: str) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """A tar's bytes, and where in them each of its files lies."""
-    data = place._whole(place.address(name), _MOST_TAR_BYTES)
+def _opened_tar(
+    place: NamedPlace, name: str, address: str, version: Hashable
+) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """A tar's bytes, and where in them each of its files lies; read again where it has another version."""
+    data = place._whole(address, _MOST_TAR_BYTES)
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             files = [each for each in tar if each.isreg()]
