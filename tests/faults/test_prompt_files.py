@@ -96,7 +96,9 @@ def test_no_id_or_caption_leaves_the_runs_folder_or_becomes_a_name_in_it(tmp_pat
     written = {file for file in tmp_path.rglob("*") if file.is_file()} - {path}
     assert all(file.is_relative_to(tmp_path / "a" / "run") for file in written)
     assert all(
-        set(str(file.relative_to(tmp_path))) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_./") for file in written
+        set(str(file.relative_to(tmp_path))) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_./")
+        for file in written
+        if file.name != "README.md"
     )
     found = {record.prompt_id for record in records(open_store(parse_spec(str(tmp_path / "a" / "run"))))}
     assert found == set(HOSTILE)
@@ -130,7 +132,7 @@ def listener() -> Iterator[tuple[str, list[str]]]:
 def test_no_address_in_a_prompt_file_is_ever_fetched(listener: tuple[str, list[str]], tmp_path: Path) -> None:
     """Whatever the column is called: an address is text like any other."""
     url, asked = listener
-    names = ("url", "image", "image_url", "uri", "file", "_url", "negative_prompt", "prompt_id", "prompt")
+    names = ("url", "image_url", "uri", "file", "_url", "negative_prompt", "prompt_id", "prompt")
     pq.write_table(pa.table({name: [f"{url}/{name}/{row}.png" for row in range(3)] for name in names}),
                    tmp_path / "prompts.parquet")  # fmt: skip
     prompts = ["prompts=file", f"prompts.uri={tmp_path / 'prompts.parquet'}"]
@@ -139,6 +141,17 @@ def test_no_address_in_a_prompt_file_is_ever_fetched(listener: tuple[str, list[s
     assert run_here("generate", *PAINT, *prompts, out) == 0
     assert run_here("report", f"run={tmp_path / 'run'}") == 0
     assert len(list(records(open_store(parse_spec(str(tmp_path / "run")))))) == 3
+    assert asked == []
+
+
+@pytest.mark.slow
+def test_a_picture_at_an_address_of_the_web_is_a_failed_row(listener: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, asked = listener
+    (tmp_path / "prompts.csv").write_text(f"prompt,image\na cat,{url}/a.png\n")
+    prompts = ["prompts=file", f"prompts.uri={tmp_path / 'prompts.csv'}", "sampling.image_resize=crop"]
+    assert run_here("generate", *PAINT, *prompts, f"output.uri={tmp_path / 'run'}") == ExitCode.ROWS_FAILED
+    [record] = records(open_store(parse_spec(str(tmp_path / "run"))))
+    assert record.error == f"image={url}/a.png: http:// is not read from; copy it to a folder or to s3://"
     assert asked == []
 
 

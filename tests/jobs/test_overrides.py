@@ -126,7 +126,7 @@ def test_a_name_that_only_starts_with_a_tilde_is_itself() -> None:
     [
         ("generate", ["model/flux"], "write model=...; did you mean model=flux-dev? Choices are auraflow, "),
         ("generate", ["model/sdx1"], "did you mean model=sdxl?"),
-        ("generate", ["model=sd1.5"], "did you mean model=sd15? Choices are auraflow, cogview4, demo, diffusers"),
+        ("generate", ["model=sd1.5"], "did you mean model=sd15? Choices are auraflow, cogvideox, cogview4, demo"),
         ("sweep", ["grid=guidence"], "did you mean grid=guidance?"),
         ("generate", ["engine.kind=slurm"], "choices are ray, local"),
         ("generate", ["output.layout=webdatasets"], "did you mean webdataset?"),

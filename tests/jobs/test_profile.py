@@ -17,11 +17,11 @@ def test_a_profiled_run_says_where_its_time_went_and_is_the_same_run(tmp_path: P
     assert not (tmp_path / "plain" / "profile").exists()
     table = (tmp_path / "profiled" / "profile" / "stages.txt").read_text()
     counts = {line.split()[0]: line.split()[1] for line in table.splitlines()}
-    # 64 prompts in 4 shards of 2 batches; reading ends with one look that finds nothing.
+    # 64 prompts in 4 shards of 2 batches, rows and pictures read apart; reading ends with one look that finds nothing.
     assert [counts[stage] for stage in ("load", "read", "render", "encode", "put", "commit")] == [
-        "1", "5", "8", "64", "64", "4"
+        "1", "9", "8", "64", "64", "4"
     ]  # fmt: skip
     trace = json.loads((tmp_path / "profiled" / "profile" / "trace.json").read_text())
-    assert sum(event["ph"] == "X" for event in trace["traceEvents"]) == 1 + 5 + 8 + 64 + 64 + 4
+    assert sum(event["ph"] == "X" for event in trace["traceEvents"]) == 1 + 9 + 8 + 64 + 64 + 4
     ids = [{path.name for path in (tmp_path / name / "metadata").rglob("*.parquet")} for name in ("plain", "profiled")]
     assert ids[0] == ids[1]

@@ -51,9 +51,9 @@ def test_a_plan_writes_a_page_of_its_prompts(tmp_path: Path, capsys: pytest.Capt
     assert f"prompts' report: {page}" in capsys.readouterr().out
     found = json.loads(page.with_suffix(".json").read_text())
     [lengths] = found["lengths"]
-    assert (lengths["encoder"], lengths["limit"], found["num_looked_at"]) == ("darkroom/demo", 32, 64)
+    assert (lengths["encoder"], lengths["limit"], found["num_looked_at"]) == ("CLIP (text_encoder)", 32, 64)
     assert found["words"]["num_rows"] > 0
-    assert "Length: darkroom/demo" in page.read_text()
+    assert "Length: CLIP (text_encoder)" in page.read_text()
     for given, said in ((words, "does nothing without report=true"), (f"report={tmp_path}/p.txt", "ends in .html")):
         with pytest.raises(DarkroomError, match=said):
             run_here("plan", *small, given)

@@ -86,16 +86,16 @@ def test_a_server_that_never_answered_is_soon_given_up_and_one_that_did_is_waite
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_objects, "_PATIENCE_S", 0.1)
-    nobody, policy = "http://127.0.0.1:9", replace(QUICK, deadline_s=1.0)
+    nobody = "http://127.0.0.1:9"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
     began = time.monotonic()
     with pytest.raises(StoreError, match=rf"{nobody} cannot be reached \(Connect\)"):
-        InputObjects(parse_spec("s3://bucket/model"), policy).find("a")
-    assert time.monotonic() - began < 0.9
+        InputObjects(parse_spec("s3://bucket/model"), replace(QUICK, deadline_s=60)).find("a")
+    assert time.monotonic() - began < 30
     assert InputObjects(parse_spec("s3://bucket/model", s3_endpoint)).find("a") is None
     assert ("s3", s3_endpoint) in input_objects._answered
     monkeypatch.setattr(input_objects, "_answered", {("s3", None)})
     began = time.monotonic()
     with pytest.raises(StoreError, match="cannot be reached"):
-        InputObjects(parse_spec("s3://bucket/model"), policy).find("a")
+        InputObjects(parse_spec("s3://bucket/model"), replace(QUICK, deadline_s=1.0)).find("a")
     assert time.monotonic() - began > 0.9

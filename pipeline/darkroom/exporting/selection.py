@@ -169,7 +169,7 @@ class Selection:
 
     def _chosen(self, tables: Sequence[pa.Table], left_out: LeftOut) -> pa.Table:
         """Those that hold the condition."""
-        block = pa.concat_tables(tables, promote_options="default")
+        block = pa.concat_tables(tables, promote_options="permissive")  # types may have grown since older shards
         if self.condition is None:
             return block
         asked = block
