@@ -157,6 +157,7 @@ def test_where_no_machine_has_the_model_the_job_ends_with_the_reason(
     ray_cluster, work: Work, folders, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("darkroom.engine.actor._FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("darkroom.engine.ray_dispatcher.MAX_FAILED_STARTS", 2)
     make = work.on_two_machines(tmp_path / "places", folders[2], num_good=0)
     with pytest.raises(DarkroomError, match=rf"no worker could start \(\d+ tries\): .*{UNET} in \S+spoiled"):
         dispatch(work, make, 2)
