@@ -108,8 +108,8 @@ def test_a_font_that_changes_under_a_run_ends_it_and_no_image_fails(tmp_path: Pa
     font = tmp_path / "font.ttf"
     data = ImageFont.load_default(8).path.getvalue()  # type: ignore[union-attr]
     font.write_bytes(data)
-    given = {"model": "paint", "engine": "local", "height": 16, "width": 16, "shard_size": 1}
-    given |= {"overlay": {"text": "prompt", "default_font": str(font)}}
+    given = {"model": "paint", "engine": darkroom.EngineOptions(shard_size=1), "height": 16, "width": 16}
+    given |= {"overlay": {"text": "prompt", "default_font": str(font), "default_box": "0,0,1,1"}}
 
     def change(event: object) -> None:
         if isinstance(event, ShardDone):
@@ -117,7 +117,7 @@ def test_a_font_that_changes_under_a_run_ends_it_and_no_image_fails(tmp_path: Pa
 
     prompts = [str(number) for number in range(9)]
     with pytest.raises(DarkroomError, match="not those that the run began with; put that file back"):
-        darkroom.generate(prompts, tmp_path / "run", progress=change, **given)
+        darkroom.generate(prompts, out=tmp_path / "run", progress=change, **given)
     font.write_bytes(data)
-    run = darkroom.generate(prompts, tmp_path / "run", **given)
+    run = darkroom.generate(prompts, out=tmp_path / "run", **given)
     assert run.table()["status"].to_pylist() == [OK] * 9
