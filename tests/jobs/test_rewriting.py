@@ -162,7 +162,7 @@ def test_a_server_that_takes_no_request_ends_the_job_and_nothing_is_remembered(
     tmp_path: Path, server: ImagesServer
 ) -> None:
     for folder in ("a", "b"):
-        with pytest.raises(DarkroomError, match="none of the first 2 prompts is taken: .* 400, cannot do this"):
+        with pytest.raises(DarkroomError, match=r"none of the first 2 prompts is taken: .* 400, cannot do this"):
             darkroom.rewrite(["odd one", "odd two", "a cat"], tmp_path / folder, **asked_of(server))
         assert [*parts(tmp_path / folder)] == ["_rewrite.json"]
     assert len(server.bodies) == 4

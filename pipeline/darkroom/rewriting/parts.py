@@ -142,11 +142,11 @@ def write_parts(rewriting: Rewriting, to: Store, cache: AnswerCache, counts: Cou
 
 
 def _check_taken(answers: Sequence[Answer]) -> None:
-    """Raises DarkroomError where a server takes none of the first part's requests: a setting is wrong, not the prompts."""
+    """Raises DarkroomError where a server takes none of the first part's requests, as of a wrong setting."""
     if answers and all(answer.is_rejected for answer in answers):
         raise DarkroomError(
-            f"rewrite: none of the first {len(answers):,} prompts is taken: {answers[0].error}; check rewrite.parameters, "
-            "rewrite.max_new_tokens and the server, or drop these prompts; nothing is written"
+            f"rewrite: none of the first {len(answers):,} prompts is taken: {answers[0].error}; check "
+            "rewrite.parameters, rewrite.max_new_tokens and the server, and give another `to`, or drop these prompts"
         )
 
 

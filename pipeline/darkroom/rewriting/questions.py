@@ -109,7 +109,9 @@ def read_answer(said: str, is_cut: bool, max_new_tokens: int) -> Answer:
     if is_cut:
         return Answer(TOO_LONG, error=f"the answer had not ended after max_new_tokens={max_new_tokens}")
     if len(text) > max_new_tokens * _TOKEN_LENGTH:
-        return Answer(TOO_LONG, error=f"the answer has {len(text)} characters, more than max_new_tokens={max_new_tokens} have")
+        return Answer(
+            TOO_LONG, error=f"the answer has {len(text)} characters, more than max_new_tokens={max_new_tokens} have"
+        )
     if not text:
         return Answer(EMPTY, error="the answer is empty")
     if _REFUSAL.match(text):
