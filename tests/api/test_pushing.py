@@ -69,6 +69,12 @@ def test_what_is_not_its_own_is_refused_or_replaced(run: Run, hub: Hub, tmp_path
     assert len(hub.repos["ann/old"].files) == 2
     darkroom.push(tmp_path / "set", "ann/old", replace=True)
     assert hub.repos["ann/old"].files == {**files(tmp_path / "set"), ".gitattributes": b"*"}
+    hub.repos["ann/mine"] = Repo(True, {"README.md": b"# Mine"})
+    with pytest.raises(DarkroomError, match=r"README\.md there: not of this dataset"):
+        darkroom.push(tmp_path / "set", "ann/mine")
+    assert hub.repos["ann/mine"].files == {"README.md": b"# Mine"}
+    darkroom.push(tmp_path / "set", "ann/mine", replace=True)
+    assert hub.repos["ann/mine"].files == files(tmp_path / "set")
     hub.repos["ann/open"] = Repo(False)
     with pytest.raises(DarkroomError, match="the repository is public; give private=false"):
         darkroom.push(tmp_path / "set", "ann/open")

@@ -99,6 +99,21 @@ def test_what_was_tampered_with_is_named(run: Store, capsys) -> None:
 
 
 @pytest.mark.slow
+def test_a_lost_manifest_comes_back_where_metadata_was_collected(run: Store, capsys) -> None:
+    images = {info.key: run.get(info.key) for info in run.list("images/") if not info.key.endswith(".c2pa")}
+    assert run_here("compact", *named(run)) == 0
+    assert collect(run.spec.uri, older_than_s=0, manifests=True).num_manifests
+    first, *_ = records(run)
+    flip(run, first.c2pa_key, run.get(first.c2pa_key).index(stored_sidecars(run, [first])[0].data))
+    assert run_here("repair", *named(run)) == 1
+    assert "the file in compacted/ that copies it, with the .collected beside it" in capsys.readouterr().out
+    run.delete([info.key for info in run.list("compacted/")])
+    assert generate(Path(run.spec.uri).parent, json.loads(run.get("run.json"))["output"]["layout"], SIGNED) == 0
+    assert run_here("verify", *named(run), "c2pa=true", "stored=true") == 0
+    assert {key: run.get(key) for key in images} == images
+
+
+@pytest.mark.slow
 def test_gc_keeps_what_records_name_and_removes_the_rest(run: Store) -> None:
     whole = {info.key: run.get(info.key) for info in run.list()}
     run.put("sidecars/00ff.tar", b"of an attempt that lost")

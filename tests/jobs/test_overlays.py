@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 import darkroom
 from darkroom.domain.errors import DarkroomError
 from darkroom.domain.records import FAILED, OK
+from darkroom.engine.tasks import ShardDone
 from darkroom.runs.encoding import pixels_digest
 from darkroom.storage.store import StoreSpec, open_store
 from tests.jobs.helpers import PAINT, run_here
@@ -101,3 +102,22 @@ def test_a_column_that_is_called_as_one_of_records_and_the_prompt_itself_are_dra
         number = sum(each is not None for each in run.table()["overlay"].to_pylist())
         assert number == {"overlay": 1, "prompt": 2}[column]
         assert Image.open(io.BytesIO((tmp_path / column / run.table()["key"][0].as_py()).read_bytes())).size == (64, 64)
+
+
+def test_a_font_that_changes_under_a_run_ends_it_and_no_image_fails(tmp_path: Path) -> None:
+    font = tmp_path / "font.ttf"
+    data = ImageFont.load_default(8).path.getvalue()  # type: ignore[union-attr]
+    font.write_bytes(data)
+    given = {"model": "paint", "engine": darkroom.EngineOptions(shard_size=1), "height": 16, "width": 16}
+    given |= {"overlay": {"text": "prompt", "default_font": str(font), "default_box": "0,0,1,1"}}
+
+    def change(event: object) -> None:
+        if isinstance(event, ShardDone):
+            font.write_bytes(data + b"\0")
+
+    prompts = [str(number) for number in range(9)]
+    with pytest.raises(DarkroomError, match="not those that the run began with; put that file back"):
+        darkroom.generate(prompts, out=tmp_path / "run", progress=change, **given)
+    font.write_bytes(data)
+    run = darkroom.generate(prompts, out=tmp_path / "run", **given)
+    assert run.table()["status"].to_pylist() == [OK] * 9

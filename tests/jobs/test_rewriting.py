@@ -158,6 +158,18 @@ def test_a_server_that_fails_leaves_a_part_to_the_same_command(tmp_path: Path, s
     assert list(written(to)["rewrite_status"]) == ["ok"] * 3
 
 
+def test_a_server_that_takes_no_request_ends_the_job_and_nothing_is_remembered(
+    tmp_path: Path, server: ImagesServer
+) -> None:
+    for folder in ("a", "b"):
+        with pytest.raises(DarkroomError, match=r"none of the first 2 prompts is taken: .* 400, cannot do this"):
+            darkroom.rewrite(["odd one", "odd two", "a cat"], tmp_path / folder, **asked_of(server))
+        assert [*parts(tmp_path / folder)] == ["_rewrite.json"]
+    assert len(server.bodies) == 4
+    found = darkroom.rewrite(["a cat", "odd", "odd one", "odd two"], tmp_path / "c", **asked_of(server))
+    assert found.by_status == {"ok": 1, "refused": 3}
+
+
 def test_prompts_are_asked_about_at_once(tmp_path: Path) -> None:
     with serving(num_together=4) as server:
         prompts = some_prompts(8)

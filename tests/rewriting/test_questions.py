@@ -58,6 +58,7 @@ def test_the_prompt_is_taken_out_of_what_is_said(said: str, text: str) -> None:
         (' "" ', False, EMPTY, "the answer is empty"),
         ("<think>on and on", False, EMPTY, "the answer is empty"),
         ("A cat and", True, TOO_LONG, "had not ended after max_new_tokens=9"),
+        ("A cat " * 200, False, TOO_LONG, "the answer has 1199 characters, more than max_new_tokens=9 have"),
     ],
 )
 def test_no_other_answer_is_used(said: str, is_cut: bool, status: str, error: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from darkroom.api.events import Noted, Progress
 from darkroom.api.run import store_at
 from darkroom.domain.errors import DarkroomError
-from darkroom.exporting.hub import TOKEN, Hub, Uploaded, check_repo, foreign, listed, parts
+from darkroom.exporting.hub import TOKEN, Hub, Uploaded, check_repo, foreign, foreign_card, listed, parts
 from darkroom.exporting.shards import ExportedFile
 
 _ENDPOINT = "HF_ENDPOINT"  # the environment variable that names another hub than huggingface.co
@@ -45,9 +45,10 @@ def push(
         progress(Noted(f"{repo_id} is private, and stays so; make it public on the hub"))
     there = hub.there()
     stale = foreign(files, there)
-    if stale and not replace:
+    if (others := [*stale, *foreign_card(there)]) and not replace:
+        more = f" and {len(others) - 1:,} more" if others[1:] else ""
         raise DarkroomError(
-            f"repo_id={repo_id}: {stale[0]}{f' and {len(stale) - 1:,} more' if stale[1:] else ''} there: not of this "
+            f"repo_id={repo_id}: {others[0]}{more} there: not of this "
             "dataset, and who loads it would read it; give replace=true to remove such files, or another repo_id"
         )
     commits = parts(store, files, there) or ([[]] if stale else [])

@@ -55,8 +55,9 @@ from darkroom.storage.store import Store, prefetched
 
 _AT_ONCE = 64  # images held in memory while they are repaired, or read with their signed manifests
 _SIGNED_ONCE = (
-    ": no signature can be made again; put it back from a copy, or remove the shard's file in metadata/ and give the "
-    "command that made the run again, which signs the shard's images anew"
+    ": no signature can be made again; put it back from a copy, or remove the shard's file in metadata/ (where `gc "
+    "manifests=true` removed that, the file in compacted/ that copies it, with the .collected beside it) and give the "
+    "command that made the run again, which signs its images anew"
 )
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from darkroom import __version__
 from darkroom.domain.adapters import parts_used
-from darkroom.domain.errors import first_line, redacted
+from darkroom.domain.errors import EndsRun, first_line, redacted
 from darkroom.domain.identity import ModelIdentity
 from darkroom.domain.policy import Rejected, Scores, rejected_text, scores_text
 from darkroom.domain.progress import OFF, Profile
@@ -149,6 +149,8 @@ class EncoderPool:
                     self._output.watermark,
                     lambda pixels: encode_image(sample.request, pixels, where.model, self._output, image.scheduler),
                 )
+        except EndsRun:
+            raise
         except Exception as error:  # encoders raise what they like, and one image costs one record
             return replace(outcome, error=f"not encoded as {self._output.image_format}: {error}")
         encode_s = time.perf_counter() - started

@@ -152,6 +152,11 @@ def foreign(files: Sequence[ExportedFile], there: "Mapping[str, RepoFile]") -> l
     return [key for key in there if key not in own and key not in _HUBS]
 
 
+def foreign_card(there: "Mapping[str, RepoFile]") -> list[str]:
+    """The repository's card where somebody else wrote it: one of a dataset comes with its sums, in one commit."""
+    return [CARD_KEY] if CARD_KEY in there and SUMS_KEY not in there else []
+
+
 def _groups(files: Sequence[ExportedFile], most: int, most_bytes: int) -> Iterator[list[ExportedFile]]:
     group: list[ExportedFile] = []
     for file in files:

@@ -62,7 +62,8 @@ class ChatApi:
     def _answer(self, question: Question) -> Answer:
         reply = self._server.ask("chat/completions", self._body(question))
         if isinstance(reply, Unanswered):
-            return Answer(FAILED if reply.is_failure else REFUSED, error=reply.error)
+            status, is_rejected = FAILED if reply.is_failure else REFUSED, not (reply.is_failure or reply.is_filtered)
+            return Answer(status, error=reply.error, is_rejected=is_rejected)
         return _answer_of(reply, self._decoding.max_new_tokens)
 
     def _body(self, question: Question) -> dict[str, Any]:

@@ -127,6 +127,8 @@ def write_parts(rewriting: Rewriting, to: Store, cache: AnswerCache, counts: Cou
         rows, extras = window.rows(start, min(start + rewriting.shard_size, rewriting.scan.num_rows))
         asked = [questions(row.prompt, rewriting.wording, rewriting.rewriter.identity) for row in rows]
         answers = _answers([each for some in asked for each in some], rewriting.rewriter, cache, counts)
+        if not counts.by_status:
+            _check_taken(list(answers.values()))
         failed = [answer for answer in answers.values() if answer.status == FAILED]
         if failed:
             counts.num_parts_missing += 1
@@ -139,6 +141,15 @@ def write_parts(rewriting: Rewriting, to: Store, cache: AnswerCache, counts: Cou
         yield PartDone(number + 1, len(keys), was_there=False)
 
 
+def _check_taken(answers: Sequence[Answer]) -> None:
+    """Raises DarkroomError where a server takes none of the first part's requests, as of a wrong setting."""
+    if answers and all(answer.is_rejected for answer in answers):
+        raise DarkroomError(
+            f"rewrite: none of the first {len(answers):,} prompts is taken: {answers[0].error}; check "
+            "rewrite.parameters, rewrite.max_new_tokens and the server, and give another `to`, or drop these prompts"
+        )
+
+
 def _answers(asked: Sequence[Question], rewriter: Rewriter, cache: AnswerCache, counts: Counts) -> Mapping[str, Answer]:
     """By rewrite_id; of equal questions one is asked."""
     wanted = {each.rewrite_id: each for each in asked}
@@ -147,7 +158,7 @@ def _answers(asked: Sequence[Question], rewriter: Rewriter, cache: AnswerCache, 
     for question, answer in rewriter.answers(left) if left else ():
         found[question.rewrite_id] = answer
         counts.num_asked += 1
-        if answer.status != FAILED:
+        if answer.status != FAILED and not answer.is_rejected:
             cache.put(question.rewrite_id, answer)
     return found
 

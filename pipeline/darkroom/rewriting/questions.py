@@ -22,6 +22,7 @@ INSTRUCTION = (
     "colours, every text in quotes, and where things are to each other. Add what it leaves open: style, scene, light "
     "and camera angle, in concrete words. Write one paragraph of plain English. Answer with the new prompt alone."
 )
+_TOKEN_LENGTH = 100  # characters, more than tokens have: a server may send what nobody asked for
 _SEEDS = 1 << 31  # servers take 32 bits
 _THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)  # of models that reason aloud
 _LABEL = re.compile(r"^\W*(?:here is|here's)?[^\n:]{0,30}\bprompt\W{0,3}:\W*(?=\S)", re.IGNORECASE)
@@ -75,6 +76,7 @@ class Answer:
     status: str
     text: str = ""
     error: str | None = None  # why there is no text, in one line
+    is_rejected: bool = False  # its server takes no such request, as of a wrong setting: not remembered
 
     def __post_init__(self) -> None:
         for name in ("text", "error"):
@@ -101,11 +103,15 @@ def _hints(advice: Mapping[str, Sequence[str]], seed: int) -> str:
 def read_answer(said: str, is_cut: bool, max_new_tokens: int) -> Answer:
     """Of what a model said: the prompt in it, on one line, without thoughts, a label and quotes around it.
 
-    `is_cut`: it had not ended after `max_new_tokens`.
+    `is_cut`: it had not ended after `max_new_tokens`; so it has in any case where it is longer than these can be.
     """
     text = _bare(_THOUGHTS.sub("", said))
     if is_cut:
         return Answer(TOO_LONG, error=f"the answer had not ended after max_new_tokens={max_new_tokens}")
+    if len(text) > max_new_tokens * _TOKEN_LENGTH:
+        return Answer(
+            TOO_LONG, error=f"the answer has {len(text)} characters, more than max_new_tokens={max_new_tokens} have"
+        )
     if not text:
         return Answer(EMPTY, error="the answer is empty")
     if _REFUSAL.match(text):

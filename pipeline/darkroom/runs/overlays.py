@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageColor, ImageDraw, ImageFont, features
 
-from darkroom.domain.errors import DarkroomError
+from darkroom.domain.errors import DarkroomError, EndsRun
 from darkroom.domain.records import PromptRow
 
 PROMPT = "prompt"  # the one column that is read as something else, and may be drawn too
@@ -39,6 +39,10 @@ _BOX_HELP = (
 
 class OverlayFault(DarkroomError):
     """Why a row's text cannot be drawn."""
+
+
+class WrongFont(DarkroomError, EndsRun):
+    """A font's file cannot be read, is none, or is not the one that a run began with: no image gets a text by it."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def check_colour(colour: str) -> None:
 
 
 def font_sha256(path: str | None) -> str:
-    """Of a font's file; None: of Pillow's own. Raises DarkroomError for what is no font."""
+    """Of a font's file; None: of Pillow's own. Raises WrongFont for what is none."""
     return _digest(path, _changed(path))
 
 
@@ -162,7 +166,7 @@ def _digest(path: str | None, changed: int) -> str:
     try:
         ImageFont.truetype(io.BytesIO(data), _SMALLEST)
     except OSError as error:
-        raise DarkroomError(f"font {path}: not readable as TrueType or OpenType ({error}); name another file") from None
+        raise WrongFont(f"font {path}: not readable as TrueType or OpenType ({error}); name another file") from None
     return hashlib.sha256(data).hexdigest()
 
 
@@ -177,14 +181,14 @@ def _data(path: str | None, changed: int) -> bytes:
 
 
 def _changed(path: str | None) -> int:
-    """When a font's file was written. Raises DarkroomError for one that cannot be read."""
+    """When a font's file was written. Raises WrongFont for one that cannot be read."""
     if path is None:
         return 0
     try:
         with Path(path).expanduser().open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns
     except OSError as error:
-        raise DarkroomError(
+        raise WrongFont(
             f"font {path}: cannot be read ({error.strerror}); every worker's machine reads it from there"
         ) from error
 
@@ -271,10 +275,10 @@ def check_fits(overlay: Overlay, height: int, width: int) -> None:
 def drawn(pixels: np.ndarray, overlay: Overlay) -> np.ndarray:
     """(height, width, 3) uint8 RGB with the text on it: a function of the arguments and of Pillow's version.
 
-    Raises OverlayFault where it does not fit, and DarkroomError where the font is not what the run began with.
+    Raises OverlayFault where it does not fit, and WrongFont where the font is not what the run began with.
     """
     if font_sha256(overlay.font) != overlay.font_sha256:
-        raise DarkroomError(
+        raise WrongFont(
             f"font {overlay.font or 'of Pillow'}: its bytes are not those that the run began with; put that file back"
         )
     fitted = _fitted(overlay, *pixels.shape[:2])
