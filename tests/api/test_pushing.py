@@ -61,6 +61,7 @@ def test_it_is_uploaded_once_and_goes_on_where_it_was_cut_off(run: Run, hub: Hub
     assert hub.num_uploads == 8
 
 
+@pytest.mark.slow
 def test_what_is_not_its_own_is_refused_or_replaced(run: Run, hub: Hub, tmp_path: Path) -> None:
     hub.repos["ann/old"] = Repo(True, {"data/train-00000-of-00001.parquet": b"old", ".gitattributes": b"*"})
     run.export(tmp_path / "set", shard_size=20)

@@ -178,6 +178,7 @@ def test_a_hook_that_fails_is_named_and_changes_nothing(tmp_path: Path, capfd: p
     assert SECRET not in said.out + said.err
 
 
+@pytest.mark.slow
 def test_a_webhook_that_fails_for_a_moment_is_asked_again_and_no_redirect_is_followed() -> None:
     for statuses, is_told, num_calls in (((503, 429), True, 3), ((503, 503, 503), False, 3), ((302,), False, 1)):
         server = Webhook(*statuses)

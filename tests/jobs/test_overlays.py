@@ -104,6 +104,7 @@ def test_a_column_that_is_called_as_one_of_records_and_the_prompt_itself_are_dra
         assert Image.open(io.BytesIO((tmp_path / column / run.table()["key"][0].as_py()).read_bytes())).size == (64, 64)
 
 
+@pytest.mark.slow
 def test_a_font_that_changes_under_a_run_ends_it_and_no_image_fails(tmp_path: Path) -> None:
     font = tmp_path / "font.ttf"
     data = ImageFont.load_default(8).path.getvalue()  # type: ignore[union-attr]

@@ -39,6 +39,7 @@ def test_an_entry_that_says_nothing_is_refused_as_it_is_read(value: str, said: s
         check(composed("plan", [f"policy={value}"]))
 
 
+@pytest.mark.slow
 def test_plan_and_status_tell_what_a_policy_makes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*PAINT, *POLICY, "prompts=template", "prompts.pattern=a {x}", "prompts.slots={x: [cat, dog, cow, owl]}"]
     words += [f"output.uri={tmp_path}/run", "engine.price_per_hour=2"]

@@ -60,6 +60,7 @@ def some_prompts(count: int) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_rewritten_prompts_are_rendered_and_records_hold_both(tmp_path: Path, model: Path, capsys) -> None:
     path, to, run = tmp_path / "prompts.jsonl", tmp_path / "rich", tmp_path / "run"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))

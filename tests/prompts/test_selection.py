@@ -50,6 +50,7 @@ def chosen(source: object, **selection: object) -> PromptDataset:
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_format_gives_the_same_rows_from_any_row_on(folder: Path, selection: dict[str, object]) -> None:
     found = {name: chosen(str(folder / name), **selection) for name in ("p.parquet", "p.csv", "p.jsonl", "parts")}
     first, *others = ([(row.row, row.prompt) for row in rows(each, 0, 4096)] for each in found.values())
@@ -63,6 +64,7 @@ def test_every_format_gives_the_same_rows_from_any_row_on(folder: Path, selectio
     assert [row["score"] for row in extras(found["p.parquet"])] == [number % 10 for number in numbers]
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides_what_is_drawn(folder: Path) -> None:
     source = str(folder / "p.parquet")
     first = prompts(chosen(source, sample=300))

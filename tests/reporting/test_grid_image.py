@@ -4,6 +4,7 @@ import io
 import itertools
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from darkroom.reporting.content import Axis
@@ -64,6 +65,7 @@ def test_large_images_of_many_cells_are_made_smaller() -> None:
     assert picture.width * picture.height < 50_000_000
 
 
+@pytest.mark.slow
 def test_a_long_setting_leaves_its_row_readable_and_the_picture_small() -> None:
     axes = [AXES[0], Axis("negative_prompt", ("", "blurry, " * 200 + "\n\nugly"))]
     points = list(itertools.product(*(axis.values for axis in axes)))

@@ -314,6 +314,7 @@ def test_manifests_stay_where_a_copy_says_something_else(
     assert len(list(store.list("metadata/"))) == len(tables)
 
 
+@pytest.mark.slow
 def test_what_stands_for_removed_manifests_outlasts_older_ones_that_come_back(store: Store) -> None:
     """As from a backup, or in a copy that was synced before a retry and after it, nothing being removed there."""
     filled(store, failed={4})
@@ -361,6 +362,7 @@ def test_a_manifest_that_is_not_readable_is_left_and_named_by_who_reads_it(tmp_p
         list(read_each(store))
 
 
+@pytest.mark.slow
 def test_readers_lose_nothing_while_all_else_happens_at_once(tmp_path: Path) -> None:
     """Each sees every shard that was there when it began, as it was at some moment since."""
     store = open_store(parse_spec(str(tmp_path / "run")))

@@ -535,7 +535,7 @@ class Sampling:
         row=True,
         low=0,
         high=1,
-        help="control_image acts from this share of the steps on.",
+        help="The steps before this share of them are without control_image.",
     )
     control_guidance_end: float = setting(
         1.0,
@@ -544,7 +544,7 @@ class Sampling:
         row=True,
         low=0,
         high=1,
-        help="control_image acts up to this share of the steps.",
+        help="The steps after this share of them are without control_image.",
     )
     image_resize: str = setting(
         RESIZE_NONE,
