@@ -51,7 +51,7 @@ def test_of_these_models_everything_is_exact_and_acts(models: Models, name: str)
     found_equal = {name: outcome for name, outcome in found.items() if name in equal}
     assert found_equal == equal | {"lora_mixing": Outcome.UNTAKEN}
     acting = {name for name, outcome in found.items() if outcome is Outcome.ACTS}
-    assert acting == found.keys() - equal - {"refiner_start"}
+    assert acting == found.keys() - equal - {"control_image", "refiner_start"}
 
 
 @pytest.mark.slow
@@ -77,6 +77,7 @@ def test_what_a_model_does_not_take_is_not_asked(tmp_path: Path) -> None:
         "mixing",
         "lora_mixing",
         "compiled",
+        "control_image",
         "guidance_scale",
         "negative_prompt",
         "refiner_start",
@@ -95,6 +96,7 @@ def test_perturbed_attention_keeps_promises_too(tmp_path: Path, kind: str, plain
         "mixing",
         "lora_mixing",
         "compiled",
+        "control_image",
         "refiner_start",
     }
     assert Outcome.FAILS not in found.values()
@@ -132,7 +134,8 @@ def test_compiled_pixels_are_compared_with_uncompiled_ones(tmp_path: Path, monke
 def test_one_image_a_batch_has_no_neighbours(models: Models) -> None:
     found = outcomes(checked(inspected(models["sd"]), batch_size=1))
     untaken = {name for name, outcome in found.items() if outcome is Outcome.UNTAKEN}
-    assert untaken == {"place", "neighbours", "padding", "mixing", "lora_mixing", "compiled", "refiner_start"}
+    of_neighbours = {"place", "neighbours", "padding", "mixing", "lora_mixing"}
+    assert untaken == of_neighbours | {"compiled", "control_image", "refiner_start"}
     assert Outcome.FAILS not in found.values()
 
 
