@@ -18,7 +18,7 @@ import pytest
 from darkroom.domain.errors import DarkroomError
 from darkroom.storage.local import LocalStore
 from darkroom.storage.store import NotFound, Store, StoreSpec, open_store, parse_spec
-from tests.servers import make_bucket, ministack_server
+from tests.servers import FaultyProxy, make_bucket, ministack_server
 from tests.storage.clouds import AZURE_ACCOUNT, google_account
 
 
@@ -30,13 +30,20 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def moto(s3_endpoint: str) -> Iterator[str]:
+    """Moto looks for an object and puts it in two steps: the proxy hands it one put after the other, as if in one."""
+    with FaultyProxy(s3_endpoint) as proxy:
+        yield proxy.url
+
+
 @pytest.fixture(params=["local", "moto", "ministack", "google", "azure"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "local":
         return open_store(parse_spec(str(tmp_path / "store")))
     for name, value in {**AZURE_ACCOUNT, **google_account(tmp_path)}.items():
         monkeypatch.setenv(name, value)
-    endpoint = request.getfixturevalue("s3_endpoint" if request.param == "moto" else request.param)
+    endpoint = request.getfixturevalue(request.param)
     scheme = {"google": "gs", "azure": "az"}.get(request.param, "s3")
     return open_store(parse_spec(f"{scheme}://bucket/{uuid.uuid4().hex}/run", endpoint))
 
