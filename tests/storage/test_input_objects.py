@@ -86,6 +86,7 @@ def test_a_server_that_never_answered_is_soon_given_up_and_one_that_did_is_waite
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_objects, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(input_objects, "_answered", set())  # by the servers of other tests
     nobody = "http://127.0.0.1:9"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
     began = time.monotonic()
