@@ -38,6 +38,9 @@ _LARGEST_KEPT_BYTES = 256 << 20  # of weights: what is taken from the cache hold
 _LARGEST_DIFFERENCE = 1e-3  # from torch's result, as a share of its largest value: many times what rounding makes
 _DIGEST_BYTES = hashlib.sha256().digest_size  # at the beginning of a file
 _TRACING = threading.Lock()  # torch's tracer has one state for all threads
+# Held in each call of OpenVINO: one that reads a compiled model waits for Python's global lock while it holds one of
+# OpenVINO's; another that runs beside it waits the other way round, and both wait for ever.
+_CALLING = threading.RLock()
 
 Function = Callable[..., torch.Tensor]
 _MOST_HELD_BYTES = 2 << 30  # of compiled calls, each of which has the UNet's weights in layouts of its own ...
@@ -59,8 +62,9 @@ class CompiledCall:
 
     def __call__(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """Of inputs in float32, on the CPU, by their order."""
-        self._request.infer([each.contiguous().numpy() for each in inputs], share_inputs=True)
-        return torch.from_numpy(self._request.get_output_tensor(0).data.copy())  # the next call writes in its place
+        with _CALLING:
+            self._request.infer([each.contiguous().numpy() for each in inputs], share_inputs=True)
+            return torch.from_numpy(self._request.get_output_tensor(0).data.copy())  # the next call writes in its place
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,13 @@ class Compiler:
         """For inputs of these shapes. `how`: what tells functions of the same weights apart. Raises Miscompiled."""
         shapes = [list(each.shape) for each in inputs]
         path = cache_folder("openvino") / f"{digest('openvino', self.name, shapes, how, self._machine)}.bin"
-        with suppress(OSError, RuntimeError):  # RuntimeError: OpenVINO does not take what another version wrote
+        with suppress(OSError, RuntimeError), _CALLING:  # RuntimeError: of what another version of OpenVINO wrote
             return CompiledCall(_core().import_model(_read(path), "CPU", self._settings))
         try:
-            made = _core().compile_model(_traced(function, inputs), "CPU", self._settings)
-            call = CompiledCall(made)
+            traced = _traced(function, inputs)
+            with _CALLING:
+                made = _core().compile_model(traced, "CPU", self._settings)
+                call = CompiledCall(made)
             _check(call, function, inputs)
         except Exception as error:  # OpenVINO and torch's tracer raise what they like
             raise Miscompiled(f"engine.backend=openvino: {first_line(error)}; give engine.backend=torch") from error
