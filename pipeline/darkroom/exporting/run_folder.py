@@ -129,13 +129,15 @@ def _described(store: Store, info: RunInfo, cells: Mapping[str, CellInfo]) -> tu
 
 
 def _of_containers(selection: Selection, info: RunInfo) -> tuple[int, Files] | FolderCard:
-    keys: dict[str, list[str]] = {}  # by cell_id, each once, in order of rows
+    keys: dict[str, dict[str, None]] = {}  # by cell_id, each once, in order of rows
     num_images, left_out = 0, LeftOut()
     for table in selection.blocks(["key", "cell_id"], left_out):
         num_images += len(table)
         for cell_id, key in dict.fromkeys(zip(table["cell_id"].to_pylist(), table["key"].to_pylist(), strict=True)):
-            keys.setdefault(cell_id, []).append(key)
-    found = {cell_id: list(dict.fromkeys(each)) for cell_id, each in keys.items()}
+            keys.setdefault(cell_id, {})[key] = None
+        if sum(map(len, keys.values())) > MOST_CONTAINERS:
+            break  # the rest of a run of a hundred million images would be read for nothing
+    found = {cell_id: list(each) for cell_id, each in keys.items()}
     every = [key for each in found.values() for key in each]
     if fault := _fault(num_images, len(every), MOST_CONTAINERS, f"{info.output.layout} files"):
         return fault
